@@ -1,0 +1,1 @@
+"""quantstore: one table over memory, a time-series database and object storage."""

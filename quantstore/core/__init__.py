@@ -1,0 +1,1 @@
+"""The vocabulary of the store: values and small functions on the standard library only."""

@@ -1,0 +1,139 @@
+"""Segments, their copies and the partition they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from quantstore.core.tier import Tier
+
+SEQ = "_seq"
+TRADE_DATE = "trade_date"
+ASSET_CLASS = "asset_class"
+HIDDEN_COLUMNS = (TRADE_DATE, ASSET_CLASS, SEQ)
+UNKNOWN_ASSET_CLASS = "UNKNOWN"
+
+SEQ_VERSION_SHIFT = 32
+"""A row's `_seq` is `(version << 32) + ordinal`: 2**31 versions of up to 2**32 rows each."""
+
+
+def seq_base(version: int) -> int:
+    """Return the `_seq` of the first row of a commit."""
+    return version << SEQ_VERSION_SHIFT
+
+
+class Role(StrEnum):
+    """What a copy is for."""
+
+    PRIMARY = "primary"
+    SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """The logical key `(trade_date, asset_class)`; `trade_date` is the first day of the table's grain."""
+
+    trade_date: date
+    asset_class: str | None
+
+    def __str__(self) -> str:
+        """Return the form used in messages and paths."""
+        return f"trade_date={self.trade_date.isoformat()}/asset_class={self.asset_class}"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStats:
+    """What the catalog knows about the rows of a segment without opening it.
+
+    Attributes:
+        rows: Number of rows, at least one.
+        min_ns: Smallest event time, nanoseconds since the epoch.
+        max_ns: Largest event time, nanoseconds since the epoch.
+        symbols: Sorted distinct symbols where the table has a symbol column and there are few, else None.
+        min_symbol: Smallest symbol, or None.
+        max_symbol: Largest symbol, or None.
+        has_null_symbol: Whether a row has no symbol.
+    """
+
+    rows: int
+    min_ns: int
+    max_ns: int
+    symbols: tuple[str, ...] | None = None
+    min_symbol: str | None = None
+    max_symbol: str | None = None
+    has_null_symbol: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Immutable logical rows of one table in one partition."""
+
+    segment_id: int
+    table_id: int
+    schema_id: int
+    partition: Partition
+    stats: SegmentStats
+    added_version: int
+    removed_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One physical form of a segment.
+
+    Attributes:
+        location: Path relative to the store's root.
+        checksum: `xxh3_128:<hex>` of the whole file.
+        seq_base: Added to stored `_seq` values (or to row numbers, where the file has no `_seq` column) to
+            give the rows' `_seq`; non-zero for bytes written before their version was known.
+    """
+
+    copy_id: int
+    segment_id: int
+    tier: Tier
+    store: str
+    location: str
+    codec: str
+    size_bytes: int
+    checksum: str
+    seq_base: int
+    role: Role = Role.PRIMARY
+    created_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewCopy:
+    """A copy whose bytes are durable and that no transaction has made real yet."""
+
+    tier: Tier
+    store: str
+    location: str
+    codec: str
+    size_bytes: int
+    checksum: str
+    seq_base: int | None
+    """None: the base of the version that the commit assigns."""
+    role: Role = Role.PRIMARY
+
+
+@dataclass(frozen=True, slots=True)
+class NewSegment:
+    """A segment and its first copy, ready to be committed."""
+
+    partition: Partition
+    stats: SegmentStats
+    copy: NewCopy
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSegment:
+    """A segment with its live copies, primaries first, hottest first."""
+
+    segment: Segment
+    copies: tuple[Copy, ...]
+
+    @property
+    def primary(self) -> Copy:
+        """The authoritative copy."""
+        return next(copy for copy in self.copies if copy.role is Role.PRIMARY)
