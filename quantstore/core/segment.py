@@ -112,8 +112,9 @@ class NewCopy:
     codec: str
     size_bytes: int
     checksum: str
-    seq_base: int | None
-    """None: the base of the version that the commit assigns."""
+    seq_base: int
+    is_relative: bool = False
+    """Whether the commit adds the base of the version it assigns to `seq_base`."""
     role: Role = Role.PRIMARY
 
 

@@ -31,9 +31,7 @@ def parse_tier(value: str) -> Tier:
     except ValueError:
         near = get_close_matches(str(value).lower(), [t.value for t in Tier], n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InvalidInputError(
-            f"{value!r} is not a tier; choose hot, warm or cold.{hint}", tier=str(value)
-        ) from None
+        raise InvalidInputError(f"{value!r} is not a tier; choose hot, warm or cold.{hint}", tier=str(value)) from None
 
 
 def parse_tiers(values: str | Iterable[str]) -> tuple[Tier, ...]:

@@ -25,15 +25,11 @@ class TimeRange:
 
     def overlaps(self, min_ns: int, max_ns: int) -> bool:
         """Whether any instant in the closed span `[min_ns, max_ns]` lies in the range."""
-        return (self.start_ns is None or max_ns >= self.start_ns) and (
-            self.end_ns is None or min_ns < self.end_ns
-        )
+        return (self.start_ns is None or max_ns >= self.start_ns) and (self.end_ns is None or min_ns < self.end_ns)
 
     def covers(self, min_ns: int, max_ns: int) -> bool:
         """Whether every instant in the closed span `[min_ns, max_ns]` lies in the range."""
-        return (self.start_ns is None or min_ns >= self.start_ns) and (
-            self.end_ns is None or max_ns < self.end_ns
-        )
+        return (self.start_ns is None or min_ns >= self.start_ns) and (self.end_ns is None or max_ns < self.end_ns)
 
     def intersect(self, other: TimeRange) -> TimeRange:
         """Return the range that lies in both."""

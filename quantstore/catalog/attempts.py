@@ -1,0 +1,126 @@
+"""Attempts: intentions to write bytes, with leases, so that a stalled writer can never commit deleted bytes."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from sqlalchemy import Connection, select, update
+
+from quantstore.catalog import schema
+from quantstore.catalog.database import Database
+from quantstore.catalog.records import Attempt
+from quantstore.core.clock import Clock
+from quantstore.core.process import ProcessId, is_dead, this_process
+from quantstore.errors import ConflictError
+
+LEASE_SECONDS = 600
+_table = schema.attempts
+
+
+class Attempts:
+    """Registers, renews and ends attempts."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def register(self, kind: str, target: str) -> Attempt:
+        """Record, durably, that this process is about to write bytes for table `target`."""
+        now = self._clock.now_ns()
+        process = this_process()
+        attempt = Attempt(uuid4().hex, kind, target, now + LEASE_SECONDS * 10**9)
+        with self._database.write() as connection:
+            connection.execute(
+                _table.insert(),
+                {
+                    "attempt_id": attempt.attempt_id,
+                    "kind": kind,
+                    "target": target,
+                    "state": "open",
+                    "host": process.host,
+                    "pid": process.pid,
+                    "process_started": process.started,
+                    "created_ns": now,
+                    "lease_until_ns": attempt.lease_until_ns,
+                },
+            )
+        return attempt
+
+    def renew(self, attempt: Attempt) -> Attempt:
+        """Extend the lease where less than half of it is left.
+
+        Raises:
+            ConflictError: A sweep ended the attempt meanwhile; its bytes may be gone.
+        """
+        now = self._clock.now_ns()
+        if attempt.lease_until_ns - now > LEASE_SECONDS * 10**9 // 2:
+            return attempt
+        until = now + LEASE_SECONDS * 10**9
+        with self._database.write() as connection:
+            require_open(connection, attempt)
+            connection.execute(
+                update(_table).where(_table.c.attempt_id == attempt.attempt_id).values(lease_until_ns=until)
+            )
+        return Attempt(attempt.attempt_id, attempt.kind, attempt.target, until)
+
+    def abort(self, attempt: Attempt) -> None:
+        """End an attempt that will not commit; a sweep deletes what it wrote."""
+        with self._database.write() as connection:
+            _end(connection, attempt.attempt_id, "aborted", self._clock.now_ns())
+
+    def reap(self) -> list[str]:
+        """Abort every open attempt whose lease ran out or whose process is dead; return their ids."""
+        now = self._clock.now_ns()
+        with self._database.write() as connection:
+            rows = connection.execute(select(_table).where(_table.c.state == "open")).all()
+            gone = [
+                row.attempt_id
+                for row in rows
+                if row.lease_until_ns < now or is_dead(ProcessId(row.host, row.pid, row.process_started))
+            ]
+            for attempt_id in gone:
+                _end(connection, attempt_id, "aborted", now)
+        return gone
+
+    def states(self) -> dict[str, str]:
+        """Return the state of every attempt the catalog remembers."""
+        with self._database.read() as connection:
+            return {row.attempt_id: row.state for row in connection.execute(select(_table))}
+
+    def forget(self, attempt_ids: list[str]) -> None:
+        """Drop ended attempts that left no bytes behind."""
+        with self._database.write() as connection:
+            for start in range(0, len(attempt_ids), 500):
+                connection.execute(
+                    _table.delete().where(
+                        _table.c.attempt_id.in_(attempt_ids[start : start + 500]), _table.c.state != "open"
+                    )
+                )
+
+
+def require_open(connection: Connection, attempt: Attempt) -> None:
+    """Check, inside the caller's transaction, that `attempt` may still commit.
+
+    Raises:
+        ConflictError: A sweep ended it.
+    """
+    state = connection.execute(select(_table.c.state).where(_table.c.attempt_id == attempt.attempt_id)).scalar()
+    if state != "open":
+        raise ConflictError(
+            f"This {attempt.kind} of table {attempt.target!r} took so long that its lease ran out and a sweep "
+            "ended it; nothing was changed. Try again.",
+            table=attempt.target,
+        )
+
+
+def commit_attempt(connection: Connection, attempt: Attempt, now_ns: int) -> None:
+    """Mark `attempt` committed in the caller's transaction."""
+    _end(connection, attempt.attempt_id, "committed", now_ns)
+
+
+def _end(connection: Connection, attempt_id: str, state: str, now_ns: int) -> None:
+    connection.execute(
+        update(_table)
+        .where(_table.c.attempt_id == attempt_id, _table.c.state == "open")
+        .values(state=state, ended_ns=now_ns)
+    )

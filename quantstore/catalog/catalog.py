@@ -1,0 +1,149 @@
+"""The catalog: the only authority on which segments and copies exist."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from quantstore.catalog import schema, snapshots
+from quantstore.catalog.access import Access
+from quantstore.catalog.attempts import Attempts
+from quantstore.catalog.commits import Commits, receipt_columns
+from quantstore.catalog.database import Database
+from quantstore.catalog.garbage import Garbage
+from quantstore.catalog.records import Change, Receipt, Snapshot, TableRecord
+from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
+from quantstore.core.clock import Clock, SystemClock
+from quantstore.core.segment import PlacedSegment
+from quantstore.core.table import TableSchema
+from quantstore.core.tier import Tier
+
+
+class View:
+    """One consistent view of the catalog, valid inside `Catalog.view()`."""
+
+    def __init__(self, connection: Connection, snapshot: Snapshot) -> None:
+        self._connection = connection
+        self.snapshot = snapshot
+
+    def table(self, name: str) -> TableRecord | None:
+        """Return the table called `name`, or None."""
+        return snapshots.find_table(self._connection, name, self.snapshot.version)
+
+    def table_names(self) -> list[str]:
+        """Return the names of all tables, sorted."""
+        return snapshots.table_names(self._connection, self.snapshot.version)
+
+    def segments(self, table_id: int, wanted: SegmentFilter = EVERYTHING) -> list[PlacedSegment]:
+        """Return the segments of a table that pass `wanted`, oldest first."""
+        return snapshots.find_segments(self._connection, table_id, self.snapshot.version, wanted)
+
+
+class Catalog:
+    """Tables, schemas, segments, copies, versions, attempts and receipts, kept in one SQLite file.
+
+    Args:
+        path: The database file.
+        create: Whether to make it where it is missing.
+        read_only: Whether to refuse every change.
+        clock: Where the time of day comes from.
+    """
+
+    def __init__(
+        self, path: str | Path, *, create: bool = True, read_only: bool = False, clock: Clock | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.clock = clock or SystemClock()
+        self._database = Database(self.path, create=create, read_only=read_only)
+        self.attempts = Attempts(self._database, self.clock)
+        self.commits = Commits(self._database, self.clock)
+        self.garbage = Garbage(self._database, self.clock)
+        self.access = Access(self._database, self.clock)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether every change is refused."""
+        return self._database.read_only
+
+    @contextmanager
+    def view(self, version: int | None = None) -> Iterator[View]:
+        """Open a consistent view of `version` (default: the newest)."""
+        with self._database.read() as connection:
+            now = snapshots.current(connection)
+            yield View(connection, now if version is None else Snapshot(version, now.generation))
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest version and placement generation."""
+        with self._database.read() as connection:
+            return snapshots.current(connection)
+
+    def version_at(self, instant_ns: int) -> int:
+        """Return the newest version committed at or before an instant; 0 where there is none."""
+        with self._database.read() as connection:
+            return snapshots.version_at(connection, instant_ns)
+
+    def every_segment(self) -> list[PlacedSegment]:
+        """Return every segment that any version of any table reaches."""
+        with self._database.read() as connection:
+            return snapshots.every_segment(connection)
+
+    def changes(self, table_id: int | None = None) -> list[Change]:
+        """Return what each version did, newest first."""
+        with self._database.read() as connection:
+            return snapshots.table_changes(connection, table_id)
+
+    def schemas(self, schema_ids: Sequence[int]) -> dict[int, TableSchema]:
+        """Return schemas by id."""
+        s = schema.schemas
+        with self._database.read() as connection:
+            rows = connection.execute(select(s).where(s.c.schema_id.in_(list(schema_ids)))).all()
+        return {
+            row.schema_id: TableSchema(
+                row.arrow,
+                tuple((name, kind) for name, kind in json.loads(row.columns)),
+                tuple(json.loads(row.hidden)),
+                json.loads(row.frame),
+            )
+            for row in rows
+        }
+
+    def receipts(self, table_id: int | None = None) -> list[Receipt]:
+        """Return the receipts of all moves, newest first."""
+        r, t = schema.receipts, schema.tables.c
+        query = select(r, t.name.label("table_name")).join(schema.tables, t.table_id == r.c.table_id)
+        if table_id is not None:
+            query = query.where(r.c.table_id == table_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(r.c.receipt_id.desc())).all()
+        return [
+            Receipt(
+                receipt_id=row.receipt_id,
+                table=row.table_name,
+                segment_id=row.segment_id,
+                copy_id=row.copy_id,
+                source=Tier(row.source),
+                destination=Tier(row.destination),
+                rows=row.rows,
+                source_bytes=row.source_bytes,
+                destination_bytes=row.destination_bytes,
+                min_ns=row.min_ns,
+                max_ns=row.max_ns,
+                columns=receipt_columns(row.columns),
+                moved_ns=row.moved_ns,
+                author=row.author,
+            )
+            for row in rows
+        ]
+
+    def close(self) -> None:
+        """Write down what is still in memory and close the database."""
+        self.access.flush()
+        self._database.close()
+
+    def __repr__(self) -> str:
+        """Name the file."""
+        return f"Catalog({str(self.path)!r})"

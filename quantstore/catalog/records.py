@@ -1,0 +1,195 @@
+"""What the catalog hands out and takes in, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantstore.core.segment import NewCopy, NewSegment, PlacedSegment
+from quantstore.core.table import TableSchema, TableSpec
+from quantstore.core.tier import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class TableRecord:
+    """A table as the catalog knows it.
+
+    Attributes:
+        schema: The newest schema, or None before the first write fixes it.
+        schema_id: Its number, or None.
+        changed_version: The newest version that changed this table.
+    """
+
+    table_id: int
+    spec: TableSpec
+    schema_id: int | None
+    schema: TableSchema | None
+    created_version: int
+    changed_version: int
+
+    @property
+    def name(self) -> str:
+        """The table's name as first written."""
+        return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One consistent view: a version, and the generation of placement it was read at."""
+
+    version: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one version did to one table."""
+
+    version: int
+    table: str
+    operation: str
+    tier: str
+    committed_ns: int
+    author: str
+    rows: int
+    deleted: int
+    segments: int
+    write_id: str | None
+    content: str | None
+    lineage: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A registered intention to write bytes; their locations contain `attempt_id`."""
+
+    attempt_id: str
+    kind: str
+    target: str
+    lease_until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCommit:
+    """Everything one write adds.
+
+    Attributes:
+        spec: Definition of the table; used when the commit creates it.
+        schema: Schema of the rows.
+        table_id: The existing table, or None to create it.
+        operation: Write mode.
+        content: Digest of rows in order and schema.
+        removes_all: Whether every live segment of the table is removed first (overwrite).
+        expected_version: The table's `changed_version` the caller insists on, or None.
+        must_create: Whether an existing table is a conflict.
+    """
+
+    spec: TableSpec
+    schema: TableSchema
+    table_id: int | None
+    operation: str
+    tier: Tier
+    segments: tuple[NewSegment, ...]
+    rows: int
+    content: str | None = None
+    write_id: str | None = None
+    removes_all: bool = False
+    expected_version: int | None = None
+    must_create: bool = False
+    on_repeat: str = "append"
+    lineage: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """What a commit did. `replay_of` is the earlier version that already holds the rows, or None."""
+
+    version: int
+    rows: int
+    deleted: int
+    segments: int
+    replay_of: int | None = None
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnProof:
+    """Order-free fingerprint of one column.
+
+    Attributes:
+        nulls: Number of nulls.
+        digest: Wrapping sums over the rows, hexadecimal; equal for equal multisets of values.
+    """
+
+    nulls: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MovedSegment:
+    """One segment that a move replaces by itself elsewhere, or by its two halves.
+
+    Attributes:
+        source: The placed segment as read.
+        pieces: What takes its place: one that keeps its identity, or two that split it.
+    """
+
+    source: PlacedSegment
+    pieces: tuple[MovedPiece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MovedPiece:
+    """Rows of a segment and their new copy.
+
+    Attributes:
+        part: Partition, stats and copy of a piece that becomes a segment of its own; None keeps the source's identity.
+        copy: The new copy, with an absolute `seq_base`.
+        moved: Whether this piece changed tier (the rest of a split stays).
+        columns: Fingerprints of every column, `_seq` included.
+    """
+
+    part: NewSegment | None
+    copy: NewCopy
+    moved: bool
+    columns: dict[str, ColumnProof]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a segment's rows arrived: what left, what arrived, and how to check it again."""
+
+    receipt_id: int
+    table: str
+    segment_id: int
+    copy_id: int
+    source: Tier
+    destination: Tier
+    rows: int
+    source_bytes: int
+    destination_bytes: int
+    min_ns: int
+    max_ns: int
+    columns: dict[str, ColumnProof]
+    moved_ns: int
+    author: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How often and how lately a segment was read."""
+
+    reads: int
+    last_read_ns: int
+    heat: float
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageCopy:
+    """A copy no new reader can reach, whose bytes may go."""
+
+    copy_id: int
+    store: str
+    location: str
+    size_bytes: int
+    condemned_ns: int

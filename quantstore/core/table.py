@@ -1,0 +1,104 @@
+"""What a table is, apart from its rows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from quantstore.errors import InvalidInputError
+
+MAX_NAME_LENGTH = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Grain(StrEnum):
+    """How wide a partition is."""
+
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+
+    def floor(self, day: date) -> date:
+        """Return the first day of the partition that `day` falls into."""
+        if self is Grain.DAY:
+            return day
+        return day.replace(day=1) if self is Grain.MONTH else day.replace(month=1, day=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """The facts that are fixed when a table is made.
+
+    Attributes:
+        name: As first written; looked up in any case.
+        time: Time column.
+        symbol: Symbol column, or None.
+        key: Columns that identify a row for upserts; empty where the table has none.
+        calendar: Exchange calendar that derives `trade_date`, or None for UTC dates.
+        grain: Width of a partition.
+        asset_class: Value for rows that bring none, or None for `UNKNOWN`.
+    """
+
+    name: str
+    time: str
+    symbol: str | None = None
+    key: tuple[str, ...] = ()
+    calendar: str | None = None
+    grain: Grain = Grain.DAY
+    asset_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """One version of a table's columns, in a form that needs no Arrow to be looked at.
+
+    Attributes:
+        arrow: Serialised Arrow schema (IPC) of the user's columns followed by the hidden ones that are not theirs.
+        columns: Name and type of each of the user's columns.
+        hidden: Names of the columns that the store added.
+        frame: How to restore a pandas frame on bare-table reads (index columns and the like).
+    """
+
+    arrow: bytes
+    columns: tuple[tuple[str, str], ...]
+    hidden: tuple[str, ...]
+    frame: dict[str, Any] = field(default_factory=dict)
+
+
+def check_name(name: str, what: str = "table") -> str:
+    """Return `name` if it can name a table or column.
+
+    Any printable text will do; it is quoted wherever it is used.
+
+    Raises:
+        InvalidInputError: Empty, too long, or with control characters.
+    """
+    if not isinstance(name, str):
+        raise InvalidInputError(f"A {what} name must be text, not {type(name).__name__}.")
+    if not name.strip():
+        raise InvalidInputError(f"A {what} name must not be empty.")
+    if len(name) > MAX_NAME_LENGTH:
+        raise InvalidInputError(
+            f"The {what} name {name[:40]!r}... has {len(name)} characters; at most {MAX_NAME_LENGTH} are allowed."
+        )
+    if _CONTROL.search(name):
+        raise InvalidInputError(f"The {what} name {name!r} has control characters; remove them.")
+    return name
+
+
+def parse_grain(value: str) -> Grain:
+    """Return the grain named `value`; `auto` is `day`.
+
+    Raises:
+        InvalidInputError: No such grain.
+    """
+    text = str(value).lower()
+    if text == "auto":
+        return Grain.DAY
+    try:
+        return Grain(text)
+    except ValueError:
+        raise InvalidInputError(f"{value!r} is not a grain; choose auto, day, month or year.") from None
