@@ -1,1 +1,1 @@
-"""Placeholder until names are settled."""
+"""The only authority on which segments and copies exist."""

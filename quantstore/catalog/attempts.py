@@ -63,10 +63,10 @@ class Attempts:
             )
         return Attempt(attempt.attempt_id, attempt.kind, attempt.target, until)
 
-    def abort(self, attempt: Attempt) -> None:
-        """End an attempt that will not commit; a sweep deletes what it wrote."""
+    def abort(self, attempt: Attempt) -> bool:
+        """End an attempt that will not commit; return False where it has ended already, perhaps by committing."""
         with self._database.write() as connection:
-            _end(connection, attempt.attempt_id, "aborted", self._clock.now_ns())
+            return _end(connection, attempt.attempt_id, "aborted", self._clock.now_ns())
 
     def reap(self) -> list[str]:
         """Abort every open attempt whose lease ran out or whose process is dead; return their ids."""
@@ -87,15 +87,16 @@ class Attempts:
         with self._database.read() as connection:
             return {row.attempt_id: row.state for row in connection.execute(select(_table))}
 
-    def forget(self, attempt_ids: list[str]) -> None:
-        """Drop ended attempts that left no bytes behind."""
+    def forget(self, age_ns: int, keep: set[str]) -> None:
+        """Drop attempts that ended at least `age_ns` ago, those in `keep` excepted."""
+        limit = self._clock.now_ns() - age_ns
         with self._database.write() as connection:
-            for start in range(0, len(attempt_ids), 500):
-                connection.execute(
-                    _table.delete().where(
-                        _table.c.attempt_id.in_(attempt_ids[start : start + 500]), _table.c.state != "open"
-                    )
-                )
+            rows = connection.execute(
+                select(_table.c.attempt_id).where(_table.c.state != "open", _table.c.ended_ns < limit)
+            ).all()
+            gone = [row.attempt_id for row in rows if row.attempt_id not in keep]
+            for start in range(0, len(gone), 500):
+                connection.execute(_table.delete().where(_table.c.attempt_id.in_(gone[start : start + 500])))
 
 
 def require_open(connection: Connection, attempt: Attempt) -> None:
@@ -118,9 +119,10 @@ def commit_attempt(connection: Connection, attempt: Attempt, now_ns: int) -> Non
     _end(connection, attempt.attempt_id, "committed", now_ns)
 
 
-def _end(connection: Connection, attempt_id: str, state: str, now_ns: int) -> None:
-    connection.execute(
+def _end(connection: Connection, attempt_id: str, state: str, now_ns: int) -> bool:
+    ended = connection.execute(
         update(_table)
         .where(_table.c.attempt_id == attempt_id, _table.c.state == "open")
         .values(state=state, ended_ns=now_ns)
     )
+    return ended.rowcount == 1

@@ -86,10 +86,17 @@ class Catalog:
         with self._database.read() as connection:
             return snapshots.version_at(connection, instant_ns)
 
-    def every_segment(self) -> list[PlacedSegment]:
-        """Return every segment that any version of any table reaches."""
+    def every_segment(self, table_id: int | None = None) -> list[PlacedSegment]:
+        """Return every segment that any version of a table, or of all tables, reaches."""
         with self._database.read() as connection:
-            return snapshots.every_segment(connection)
+            return snapshots.every_segment(connection, table_id)
+
+    def is_live_copy(self, copy_id: int) -> bool:
+        """Whether a copy is on record and not condemned."""
+        c = schema.copies.c
+        query = select(c.copy_id).where(c.copy_id == copy_id, c.condemned_generation.is_(None))
+        with self._database.read() as connection:
+            return connection.execute(query).one_or_none() is not None
 
     def changes(self, table_id: int | None = None) -> list[Change]:
         """Return what each version did, newest first."""
@@ -110,6 +117,15 @@ class Catalog:
             )
             for row in rows
         }
+
+    def schema_owner(self, schema_id: int) -> tuple[TableRecord, TableSchema]:
+        """Return the table a schema belongs to, and the schema."""
+        s, t = schema.schemas.c, schema.tables.c
+        query = select(t.name).join(schema.schemas, s.table_id == t.table_id).where(s.schema_id == schema_id)
+        with self._database.read() as connection:
+            record = snapshots.find_table(connection, connection.execute(query).scalar_one())
+        assert record is not None  # noqa: S101 - a schema never outlives its table
+        return record, self.schemas([schema_id])[schema_id]
 
     def receipts(self, table_id: int | None = None) -> list[Receipt]:
         """Return the receipts of all moves, newest first."""

@@ -16,7 +16,6 @@ from quantstore.catalog.records import (
     ColumnProof,
     MovedPiece,
     MovedSegment,
-    NewCopy,
     Receipt,
     TableRecord,
     WriteCommit,
@@ -25,7 +24,7 @@ from quantstore.catalog.records import (
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
 from quantstore.core.process import author, host_id, this_process
-from quantstore.core.segment import NewSegment, seq_base
+from quantstore.core.segment import NewCopy, NewSegment, seq_base
 from quantstore.core.table import TableSchema, TableSpec
 from quantstore.core.tier import Tier
 from quantstore.errors import ConflictError, InvalidInputError
@@ -73,12 +72,15 @@ class Commits:
             reach("write.commit.begun")
             if attempt is not None:
                 require_open(connection, attempt)
-            table = _resolve_table(connection, commit)
+            table = snapshots.find_table(connection, commit.spec.name)
             if table is not None:
-                repeat = _find_replay(connection, table, commit) or _find_repeat(connection, table, commit)
-                if repeat is not None:
-                    return repeat
+                earlier = _find_replay(connection, table, commit) or _find_repeat(connection, table, commit)
+                if earlier is not None:
+                    return earlier
+                _require_same_form(table, commit)
                 _require_version(table, commit.expected_version)
+                if table.schema is not None and not commit.rows and not commit.removes_all:
+                    return WriteOutcome(table.changed_version, 0, 0, 0)
             outcome = self._insert_write(connection, attempt, commit, table, now)
             reach("write.commit.filled")
         reach("write.committed")
@@ -180,10 +182,7 @@ class Commits:
         return receipts
 
 
-def _resolve_table(connection: Connection, commit: WriteCommit) -> TableRecord | None:
-    table = snapshots.find_table(connection, commit.spec.name)
-    if table is None:
-        return None
+def _require_same_form(table: TableRecord, commit: WriteCommit) -> None:
     if commit.must_create and table.changed_version != table.created_version:
         raise ConflictError(f"Table {table.name!r} exists already; use mode='append' or 'overwrite'.", table=table.name)
     known_before = commit.table_id == table.table_id
@@ -193,7 +192,6 @@ def _resolve_table(connection: Connection, commit: WriteCommit) -> TableRecord |
             f"Table {table.name!r} was given another form by a writer at the same time; write again.",
             table=table.name,
         )
-    return table
 
 
 def _require_version(table: TableRecord, expected: int | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
@@ -136,18 +135,10 @@ def find_segments(
     return _placed(connection, and_(visible(table_id, version), *_conditions(wanted)))
 
 
-def find_by_ids(connection: Connection, segment_ids: Sequence[int]) -> list[PlacedSegment]:
-    """Return those of the segments that still stand, with their live copies."""
-    found: list[PlacedSegment] = []
-    for start in range(0, len(segment_ids), 500):
-        some = list(segment_ids[start : start + 500])
-        found += _placed(connection, and_(_s.segment_id.in_(some), _s.retired_generation.is_(None)))
-    return found
-
-
-def every_segment(connection: Connection) -> list[PlacedSegment]:
-    """Return every segment that any version reaches."""
-    return _placed(connection, _s.retired_generation.is_(None))
+def every_segment(connection: Connection, table_id: int | None = None) -> list[PlacedSegment]:
+    """Return every segment that any version reaches, of one table or of all."""
+    stands = _s.retired_generation.is_(None)
+    return _placed(connection, stands if table_id is None else and_(stands, _s.table_id == table_id))
 
 
 def _conditions(wanted: SegmentFilter) -> list[ColumnElement[bool]]:

@@ -1,1 +1,1 @@
-"""Placeholder until names are settled."""
+"""The quantstore command."""

@@ -1,7 +1,7 @@
 """Named steps of every operation that changes the store, where tests may crash it.
 
 `reach()` is one global look-up and a comparison when no hook is set. A hook is set by `set_hook()`, or at import by
-`QUANTSTORE_FAILPOINT=step[:n]`, which kills this process with SIGKILL when the step is reached the n-th time (default 1).
+`QUANTSTORE_FAILPOINT=step[:n]`, which kills this process with SIGKILL the n-th time (default 1) the step is reached.
 """
 
 from __future__ import annotations

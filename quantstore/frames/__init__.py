@@ -1,1 +1,1 @@
-"""Placeholder until names are settled."""
+"""Accessors for pandas and Polars frames."""

@@ -1,1 +1,1 @@
-"""Placeholder until names are settled."""
+"""Jobs that keep a healthy store healthy."""

@@ -1,1 +1,1 @@
-"""Placeholder until names are settled."""
+"""Magics and display for IPython and Jupyter."""

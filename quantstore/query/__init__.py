@@ -1,1 +1,1 @@
-"""Placeholder until names are settled."""
+"""Read: parse, prune, plan, execute, convert."""

@@ -1,1 +1,1 @@
-"""Placeholder until names are settled."""
+"""Planner and mover: which segments go where, and bring them there."""

@@ -1,1 +1,1 @@
-"""Placeholder until names are settled."""
+"""Write: normalise, split by partition, copy durably, commit."""

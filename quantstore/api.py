@@ -1,0 +1,91 @@
+"""Open a store: settings in, manager out; the only place that wires parts together."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantstore import config
+from quantstore.errors import NotFoundError
+from quantstore.manager import HybridStorageManager
+
+if TYPE_CHECKING:
+    from quantstore.catalog.catalog import Catalog
+    from quantstore.stores.base import SegmentStore
+
+    Place = str | os.PathLike[str] | SegmentStore
+
+_lock = threading.Lock()
+_default: HybridStorageManager | None = None
+
+
+def open(
+    target: str | os.PathLike[str] | None = None,
+    *,
+    read_only: bool = False,
+    create: bool = True,
+    catalog: str | os.PathLike[str] | Catalog | None = None,
+    hot: Place | None = None,
+    warm: Place | None = None,
+    cold: Place | None = None,
+    memory_limit: str | None = None,
+) -> HybridStorageManager:
+    """Open a store, and make it where it is missing, which is said on stderr.
+
+    Args:
+        target: A directory, a `quantstore.toml`, `"profile:name"` of `./quantstore.toml`, or None: `$QUANTSTORE_STORE`,
+            else `./quantstore.toml`, else `./.quantstore`.
+        read_only: Whether to refuse every change.
+        create: Whether to make a missing store.
+        catalog: Place of the catalog, instead of the target's; likewise `hot`, `warm` and `cold`.
+        hot: Place of the hot store.
+        warm: Place of the warm store.
+        cold: Place of the cold store.
+        memory_limit: What the SQL engine may use (`"2GB"`); None for its default.
+
+    Raises:
+        NotFoundError: The store, settings file or profile does not exist and is not to be made.
+    """
+    settings = config.resolve(target, {"catalog": catalog, "hot": hot, "warm": warm, "cold": cold})
+    place = settings.parts["catalog"]
+    is_new = isinstance(place, str | os.PathLike) and not Path(place).exists()
+    if is_new and (read_only or not create):
+        raise NotFoundError(f"There is no store at {settings.name}; open it with create=True to make one.")
+    store = HybridStorageManager(
+        settings.parts["hot"],
+        settings.parts["warm"],
+        settings.parts["cold"],
+        place,
+        name=settings.name,
+        read_only=read_only,
+        create=create,
+        memory_limit=memory_limit,
+    )
+    if is_new:
+        print(f"quantstore: made a new store at {settings.name}", file=sys.stderr)
+    _remember(store)
+    return store
+
+
+def default() -> HybridStorageManager:
+    """Return the store that `use` chose, else the first one opened; opens the default place where there is none."""
+    return _default if _default is not None else open()
+
+
+def use(store: HybridStorageManager | str | os.PathLike[str]) -> HybridStorageManager:
+    """Make `store`, or the one at that place, the default."""
+    global _default  # noqa: PLW0603 - one default per process
+    chosen: Any = store if isinstance(store, HybridStorageManager) else open(store)
+    with _lock:
+        _default = chosen
+    return _default
+
+
+def _remember(store: HybridStorageManager) -> None:
+    global _default  # noqa: PLW0603 - one default per process
+    with _lock:
+        if _default is None:
+            _default = store

@@ -1,0 +1,151 @@
+"""DuckDB in process: one in-memory database, one cursor per statement, errors in our words."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from quantstore.errors import CapacityError, IntegrityError, InvalidInputError, UnsupportedError
+
+BATCH_ROWS = 100_000
+_READ_TYPES = {"SELECT", "MULTI"}
+
+
+class Engine:
+    """Runs read-only SQL over Arrow tables and Parquet files.
+
+    Args:
+        memory_limit: As DuckDB takes it (`"2GB"`), or None for DuckDB's own default.
+        threads: Worker threads, or None for one per core.
+    """
+
+    def __init__(self, memory_limit: str | None = None, threads: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._config = {"memory_limit": memory_limit, "threads": threads}
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def cursor(self, tables: Mapping[str, pa.Table] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a cursor of its own that knows `tables` by name.
+
+        Raises:
+            InvalidInputError: The engine cannot make sense of the statement.
+            CapacityError: The engine ran out of memory or disk.
+        """
+        cursor = self._database().cursor()
+        try:
+            with explained():
+                cursor.execute("SET python_enable_replacements = false")
+                for name, table in (tables or {}).items():
+                    cursor.register(name, table)
+                yield cursor
+        finally:
+            cursor.close()
+
+    def read(
+        self,
+        sql: str,
+        params: Mapping[str, Any],
+        tables: Mapping[str, pa.Table],
+        views: Mapping[str, str] | None = None,
+    ) -> Iterator[Any]:
+        """Yield the result's Arrow schema, then its record batches as they are made.
+
+        Args:
+            sql: One statement.
+            params: Bound values by name.
+            tables: Arrow tables by the name the statement calls them.
+            views: Queries by the name the statement calls them.
+        """
+        with self.cursor(tables) as cursor:
+            for name, query in (views or {}).items():
+                cursor.execute(f'CREATE TEMP VIEW "{name.replace(chr(34), chr(34) * 2)}" AS {query}')
+            relation = cursor.sql(sql, params=dict(params) or None)
+            if relation is None:
+                raise InvalidInputError("The statement gives no rows; only SELECT and the like can be read.")
+            reader = relation.to_arrow_reader(BATCH_ROWS)
+            yield reader.schema
+            yield from reader
+
+    def evaluate(self, expressions: list[str], params: Mapping[str, Any]) -> list[Any]:
+        """Return the values of column-free expressions; an expression that fails fails all, as None."""
+        sql = "SELECT " + ", ".join(expressions)
+        try:
+            with self.cursor() as cursor:
+                named = cursor.extract_statements(sql)[0].named_parameters
+                row = cursor.execute(sql, {name: params[name] for name in named if name in params}).fetchone()
+        except InvalidInputError:
+            return [None] * len(expressions)
+        return list(row or [None] * len(expressions))
+
+    def check_statement(self, sql: str) -> frozenset[str]:
+        """Check that `sql` is one statement that only reads; return the names of its parameters.
+
+        Raises:
+            InvalidInputError: Several statements, none, or one that does more than read.
+        """
+        with self.cursor() as cursor:
+            statements = cursor.extract_statements(sql)
+        if len(statements) != 1:
+            raise InvalidInputError(f"Give one statement at a time; this text has {len(statements)}.")
+        kind = str(statements[0].type).rpartition(".")[2]
+        if kind not in _READ_TYPES:
+            raise InvalidInputError(
+                f"Only statements that read are run here, and this is {kind}; change data with write() and the like."
+            )
+        return frozenset(statements[0].named_parameters)
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            if self._connection is None or self._pid != os.getpid():
+                self._connection, self._pid = self._connect(), os.getpid()
+            return self._connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect()
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute(f"SET GLOBAL temp_directory = '{tempfile.gettempdir()}/quantstore-{os.getpid()}'")
+        for name, value in self._config.items():
+            if value is not None:
+                connection.execute(f"SET GLOBAL {name} = '{value}'")
+        return connection
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the engine's errors into ours; Ctrl-C stays KeyboardInterrupt."""
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
+    except duckdb.OutOfMemoryException as error:
+        raise CapacityError(f"The query needs more memory than the engine may use: {_text(error)}") from error
+    except (duckdb.IOException, duckdb.HTTPException) as error:
+        raise IntegrityError(f"A file could not be read: {_text(error)}") from error
+    except duckdb.NotImplementedException as error:
+        raise UnsupportedError(_text(error)) from error
+    except duckdb.Error as error:
+        raise InvalidInputError(_text(error)) from error
+    except RuntimeError as error:
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _text(error: BaseException) -> str:
+    return str(error).strip()

@@ -1,0 +1,185 @@
+"""What the engine's functions do with stamps that have nanoseconds, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sqlglot import exp
+
+from quantstore.query.kinds import (
+    DATE,
+    INTERVAL,
+    NAIVE,
+    NAIVE_NS,
+    NULL,
+    OTHER,
+    TEXT,
+    UNKNOWN,
+    ZONED,
+    Kind,
+    Tag,
+    list_of,
+    unify,
+)
+
+
+class Use(Enum):
+    """How arguments with nanoseconds are passed."""
+
+    KEEP = auto()
+    """As they are; the function hands on values unchanged."""
+    MIX = auto()
+    """As they are; the result may be any of the arguments, which are brought to one kind first."""
+    FLOOR = auto()
+    """As TIMESTAMPTZ or TIMESTAMP, digits below a microsecond cut off."""
+    TEXT = auto()
+    """As the text the result would show."""
+
+
+Result = Callable[[Sequence[Kind]], Kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a function treats stamps.
+
+    Attributes:
+        use: How arguments with nanoseconds are passed.
+        result: Kind of the result, from the kinds of the arguments after that.
+    """
+
+    use: Use
+    result: Result
+
+
+def constant(kind: Kind) -> Result:
+    """Return a result kind that depends on nothing."""
+    return lambda _kinds: kind
+
+
+def first(kinds: Sequence[Kind]) -> Kind:
+    """Return the kind of the first argument."""
+    return kinds[0].as_value if kinds else UNKNOWN
+
+
+def _first_time(kinds: Sequence[Kind]) -> Kind:
+    """Return the kind of the first argument that has to do with time."""
+    times = {Tag.ZONED, Tag.NAIVE, Tag.DATE, Tag.UNKNOWN, Tag.INTERVAL}
+    found = [kind for kind in kinds if kind.tag in times]
+    stamps = [kind for kind in found if kind.tag is not Tag.INTERVAL]
+    return (stamps or found or [UNKNOWN])[0]
+
+
+def _as_stamp(kinds: Sequence[Kind]) -> Kind:
+    found = _first_time(kinds)
+    return NAIVE if found == DATE else found
+
+
+def _stamp_or_list(kinds: Sequence[Kind]) -> Kind:
+    found = _as_stamp(kinds)
+    return list_of(found) if any(kind.tag is Tag.LIST for kind in kinds[1:]) else found
+
+
+def _first_or_list(kinds: Sequence[Kind]) -> Kind:
+    return list_of(first(kinds)) if any(kind.tag is Tag.LIST for kind in kinds[1:]) else first(kinds)
+
+
+def _many(kinds: Sequence[Kind], more_than: int) -> Kind:
+    """Return the kind of an aggregate that gives a list when told how many values to keep."""
+    return list_of(first(kinds)) if len(kinds) > more_than else first(kinds)
+
+
+def _list_of_first(kinds: Sequence[Kind]) -> Kind:
+    return list_of(first(kinds))
+
+
+def _element(kinds: Sequence[Kind]) -> Kind:
+    return kinds[0].parts[0] if kinds and kinds[0].tag is Tag.LIST else UNKNOWN
+
+
+def _map_part(position: int) -> Result:
+    def part(kinds: Sequence[Kind]) -> Kind:
+        return list_of(kinds[0].parts[position]) if kinds and kinds[0].tag is Tag.MAP else UNKNOWN
+
+    return part
+
+
+def _rules(use: Use, result: Result, names: str) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), Rule(use, result))
+
+
+# Names are the engine's, and the parser's own (without underscores) where it has a node of its own for a function.
+RULES: dict[str, Rule] = {
+    **_rules(Use.KEEP, first, "first last any_value anyvalue arbitrary mode first_value firstvalue last_value lastvalue"),
+    **_rules(Use.KEEP, first, "nth_value nthvalue try constant_or_null list_sort arraysort list_reverse array_reverse"),
+    **_rules(Use.KEEP, first, "list_reverse_sort array_reverse_sort array_sort list_distinct array_distinct arraydistinct"),
+    **_rules(Use.KEEP, first, "list_slice array_slice list_resize array_resize arrayreverse"),
+    **_rules(Use.KEEP, lambda kinds: _many(kinds, 1), "min max"),
+    **_rules(Use.KEEP, lambda kinds: _many(kinds, 2), "arg_min arg_max argmin argmax min_by max_by"),
+    **_rules(Use.KEEP, lambda kinds: _many(kinds, 2), "arg_min_null arg_max_null arg_min_nulls_last arg_max_nulls_last"),
+    **_rules(Use.KEEP, _first_or_list, "quantile_disc percentiledisc percentile_disc quantile"),
+    **_rules(Use.KEEP, _list_of_first, "list array_agg arrayagg arrayuniqueagg approx_top_k approxtopk"),
+    **_rules(Use.KEEP, _element, "list_extract array_extract list_element list_first list_last list_min list_max arraymin"),
+    **_rules(Use.KEEP, _element, "arraymax list_any_value list_mode arrayfirst arraylast unnest explode"),
+    **_rules(Use.KEEP, _element, "flatten"),
+    **_rules(Use.KEEP, _map_part(0), "map_keys mapkeys"),
+    **_rules(Use.KEEP, _map_part(1), "map_values"),
+    **_rules(Use.KEEP, lambda kinds: Kind(Tag.MAP, parts=(first(kinds), OTHER)), "histogram"),
+    **_rules(Use.KEEP, constant(OTHER), "count approx_count_distinct approxdistinct hash epoch_ns nanosecond nanoseconds"),
+    **_rules(Use.KEEP, constant(OTHER), "entropy len length array_length arraysize list_count list_unique cardinality"),
+    **_rules(Use.KEEP, constant(OTHER), "list_approx_count_distinct grouping grouping_id isnull exists struct_keys error"),
+    **_rules(Use.KEEP, constant(TEXT), "alias"),
+    **_rules(Use.MIX, unify, "coalesce ifnull greatest least list_min_by"),
+    **_rules(Use.MIX, lambda kinds: list_of(unify(kinds)), "list_value list_pack"),
+    **_rules(Use.FLOOR, _as_stamp, "date_trunc datetrunc timestamptrunc avg mean median fill"),
+    **_rules(Use.FLOOR, _stamp_or_list, "quantile_cont percentilecont percentile_cont approx_quantile approxquantile"),
+    **_rules(Use.FLOOR, _first_time, "time_bucket datebin"),
+    **_rules(Use.FLOOR, lambda kinds: list_of(_as_stamp(kinds)), "range generate_series generateseries"),
+    **_rules(Use.FLOOR, constant(OTHER), "year month day hour minute second millisecond milliseconds microsecond"),
+    **_rules(Use.FLOOR, constant(OTHER), "microseconds quarter week weekofyear yearweek isoyear yearofweek dayofweek"),
+    **_rules(Use.FLOOR, constant(OTHER), "yearofweekiso dayofweekiso isodow dayofmonth dayofyear weekday era century"),
+    **_rules(Use.FLOOR, constant(OTHER), "decade millennium julian epoch timetounix epoch_us date_part datepart extract"),
+    **_rules(Use.FLOOR, constant(OTHER), "timezone_hour timezone_minute isfinite isinf date_diff datediff date_sub datesub"),
+    **_rules(Use.FLOOR, constant(DATE), "last_day lastday"),
+    **_rules(Use.FLOOR, constant(TEXT), "dayname monthname typeof"),
+    **_rules(Use.FLOOR, constant(INTERVAL), "age mad"),
+    **_rules(Use.TEXT, constant(TEXT), "concat concat_ws concatws format printf string_agg group_concat groupconcat listagg"),
+    **_rules(Use.TEXT, constant(OTHER), "to_json json_quote json_object jsonobject json_array jsonarray jsonkeyvalue"),
+    # Functions of other arguments whose results are times.
+    **_rules(Use.FLOOR, constant(ZONED), "now currenttimestamp get_current_timestamp transaction_timestamp"),
+    **_rules(Use.FLOOR, constant(ZONED), "make_timestamptz uuid_extract_timestamp currenttimestampltz"),
+    **_rules(Use.FLOOR, constant(NAIVE), "localtimestamp current_localtimestamp make_timestamp make_timestamp_ms"),
+    **_rules(Use.FLOOR, constant(NAIVE), "timestampfromparts"),
+    **_rules(Use.FLOOR, constant(NAIVE_NS), "make_timestamp_ns"),
+    **_rules(Use.FLOOR, constant(DATE), "currentdate today make_date datefromparts"),
+    **_rules(Use.FLOOR, constant(INTERVAL), "to_days todays to_weeks to_months to_years to_hours to_minutes to_seconds"),
+    **_rules(Use.FLOOR, constant(INTERVAL), "to_milliseconds to_microseconds to_quarters to_decades makeinterval"),
+    **_rules(Use.FLOOR, constant(INTERVAL), "justify_days justify_hours justify_interval to_centuries to_millennia"),
+    # Functions whose results can be no times.
+    **_rules(Use.FLOOR, constant(OTHER), "currenttime localtime row_number rownumber rank dense_rank ntile cume_dist"),
+    **_rules(Use.FLOOR, constant(OTHER), "percent_rank denserank percentrank cumedist sum abs round floor ceil rand random"),
+    **_rules(Use.FLOOR, constant(OTHER), "bool_and bool_or logicaland logicalor count_if countif stddev variance var_samp"),
+    **_rules(Use.FLOOR, constant(TEXT), "upper lower substring substr trim replace left right lpad rpad currentdatabase"),
+}  # fmt: skip
+
+_NO_STAMPS = frozenset(
+    ["currenttime", "localtime", "row_number", "rownumber", "rank", "dense_rank", "ntile", "cume_dist", "percent_rank", "denserank", "percentrank", "cumedist", "sum", "abs", "round", "floor", "ceil", "rand", "random", "bool_and", "bool_or", "logicaland", "logicalor", "count_if", "countif", "stddev", "variance", "var_samp", "upper", "lower", "substring", "substr", "trim", "replace", "left", "right", "lpad", "rpad"]
+)
+"""Functions that take no stamps at all: the engine's own message is the best answer."""
+
+
+def function_name(node: exp.Expression) -> str:
+    """Return a function's name, lower-cased: the engine's, or the parser's where it has a node of its own."""
+    if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc):
+        return str(node.this if isinstance(node.this, str) else node.name).lower()
+    return str(node.key)
+
+
+def rule_for(node: exp.Expression) -> Rule | None:
+    """Return how a function treats stamps, or None where nothing is known of it."""
+    return RULES.get(function_name(node))
+
+
+__all__ = ["NULL", "RULES", "Result", "Rule", "Use", "constant", "first", "function_name", "rule_for"]

@@ -1,0 +1,79 @@
+"""Values bound to `$name`: from what a notebook holds to what the engine binds without loss."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from typing import Any
+
+from quantstore.errors import InvalidInputError
+
+
+def bind(params: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Return the values of the parameters a statement names, as plain Python values.
+
+    Raises:
+        InvalidInputError: A parameter has no value, or a value's name appears nowhere in the statement.
+    """
+    missing = sorted(names - set(params))
+    if missing:
+        raise InvalidInputError(
+            f"The query has ${missing[0]} and no value for it; pass params={{{missing[0]!r}: ...}}.",
+            parameter=missing[0],
+        )
+    unused = sorted(set(params) - names)
+    if unused:
+        known = ", ".join(f"${name}" for name in sorted(names)) or "none"
+        raise InvalidInputError(f"params has {unused[0]!r}, which the query does not use; its parameters are: {known}.")
+    return {name: plain(params[name], name) for name in sorted(names)}
+
+
+def plain(value: Any, name: str) -> Any:
+    """Return `value` as a type the engine binds; NumPy and pandas scalars and one-dimensional collections included.
+
+    Raises:
+        InvalidInputError: It cannot be bound; named.
+    """
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value.item() if hasattr(value, "item") else value
+    if isinstance(value, list | tuple | set | frozenset) or _is_collection(value):
+        items = sorted(value) if isinstance(value, set | frozenset) else list(value)
+        return [plain(item, name) for item in items]
+    if _is_numpy_datetime(value):
+        import pandas as pd
+
+        return pd.Timestamp(value)
+    if hasattr(value, "item") and hasattr(value, "dtype"):
+        return value.item()
+    if _is_missing(value):
+        return None
+    return value
+
+
+def kind_of(value: Any) -> str:
+    """Return `zoned`, `naive`, `date`, `text` or `other`: how a bound value compares with stamps."""
+    if isinstance(value, list):
+        kinds = {kind_of(item) for item in value}
+        return kinds.pop() if len(kinds) == 1 else "other"
+    if isinstance(value, datetime):
+        return "naive" if value.tzinfo is None else "zoned"
+    if isinstance(value, date):
+        return "date"
+    return "text" if isinstance(value, str) else "other"
+
+
+def _is_collection(value: Any) -> bool:
+    array_like = hasattr(value, "ndim") and getattr(value, "ndim", 0) == 1
+    polars = sys.modules.get("polars")
+    is_series = polars is not None and isinstance(value, polars.Series)
+    return isinstance(value, Iterable) and (array_like or is_series)
+
+
+def _is_numpy_datetime(value: Any) -> bool:
+    return type(value).__name__ == "datetime64"
+
+
+def _is_missing(value: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and (value is pandas.NaT or value is pandas.NA)

@@ -1,0 +1,206 @@
+"""What a read will touch and why: plans are values, made before any file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
+from quantstore.core.render import human_bytes, human_count
+from quantstore.core.segment import Copy, PlacedSegment
+from quantstore.core.tier import ALL_TIERS, Tier
+
+if TYPE_CHECKING:
+    from quantstore.catalog.catalog import View
+    from quantstore.catalog.records import TableRecord
+    from quantstore.core.table import TableSchema
+
+Missing = Literal["warn", "raise", "ignore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A segment and the copy that will answer for it."""
+
+    placed: PlacedSegment
+    copy: Copy
+
+
+@dataclass(frozen=True, slots=True)
+class TierUse:
+    """How much of one tier a read touches."""
+
+    tier: Tier
+    segments: int
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Segments that need not be opened, and the condition that proves it."""
+
+    reason: str
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What is read of one table reference.
+
+    Attributes:
+        record: The table.
+        alias: How the query calls it.
+        schema: The schema at the version read.
+        wanted: Conditions that segments were pruned by.
+        choices: Segments to open, oldest first, each with the copy that answers.
+        left_out: Segments that `tiers=` leaves out.
+        pruned: What was skipped and why.
+    """
+
+    record: TableRecord
+    alias: str
+    schema: TableSchema
+    wanted: SegmentFilter
+    choices: tuple[Choice, ...]
+    left_out: tuple[PlacedSegment, ...] = ()
+    pruned: tuple[Pruned, ...] = ()
+
+    def uses(self) -> tuple[TierUse, ...]:
+        """Return what the scan touches, tier by tier."""
+        return tier_uses(self.choices)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one read touches; `str()` shows it.
+
+    Attributes:
+        query: Table name or SQL as given.
+        version: Store version read.
+        generation: Placement generation it was planned at.
+        scans: One per table reference.
+        tiers: Tiers the caller allowed.
+        notes: Things worth knowing, such as why nothing could be pruned.
+    """
+
+    query: str
+    version: int
+    generation: int
+    scans: tuple[Scan, ...]
+    tiers: tuple[Tier, ...] = ALL_TIERS
+    notes: tuple[str, ...] = field(default=())
+
+    def uses(self) -> tuple[TierUse, ...]:
+        """Return what all scans touch, tier by tier, each segment counted once."""
+        seen = {choice.copy.copy_id: choice for scan in self.scans for choice in scan.choices}
+        return tier_uses(tuple(seen.values()))
+
+    @property
+    def left_out(self) -> tuple[PlacedSegment, ...]:
+        """Segments that `tiers=` leaves out, each once."""
+        seen = {placed.segment.segment_id: placed for scan in self.scans for placed in scan.left_out}
+        return tuple(seen.values())
+
+    def __str__(self) -> str:
+        """Return the plan as text."""
+        lines = [f"version {self.version}, placement generation {self.generation}"]
+        for scan in self.scans:
+            shown = (
+                scan.record.name
+                if scan.alias.casefold() == scan.record.name.casefold()
+                else (f"{scan.record.name} AS {scan.alias}")
+            )
+            total = len(scan.choices) + len(scan.left_out) + sum(pruned.segments for pruned in scan.pruned)
+            lines.append(f"scan {shown}: {len(scan.choices)} of {total} segments")
+            lines += [f"  {line}" for line in _scan_lines(scan)]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def _repr_pretty_(self, printer: object, _cycle: bool) -> None:
+        printer.text(str(self))  # type: ignore[attr-defined]
+
+
+def _scan_lines(scan: Scan) -> list[str]:
+    lines = [
+        f"{use.tier.value}: {use.segments} segments, {human_count(use.rows)} rows, {human_bytes(use.size_bytes)}"
+        for use in scan.uses()
+    ]
+    lines += [f"pruned {pruned.segments} segments: {pruned.reason}" for pruned in scan.pruned if pruned.segments]
+    if scan.left_out:
+        rows = sum(placed.segment.stats.rows for placed in scan.left_out)
+        lines.append(f"left out by tiers=: {len(scan.left_out)} segments, {human_count(rows)} rows")
+    return lines
+
+
+def tier_uses(choices: Sequence[Choice]) -> tuple[TierUse, ...]:
+    """Sum choices by tier, hottest first; tiers not touched are absent."""
+    uses = []
+    for tier in ALL_TIERS:
+        mine = [choice for choice in choices if choice.copy.tier is tier]
+        if mine:
+            rows = sum(choice.placed.segment.stats.rows for choice in mine)
+            uses.append(TierUse(tier, len(mine), rows, sum(choice.copy.size_bytes for choice in mine)))
+    return tuple(uses)
+
+
+def plan_scan(
+    view: View, record: TableRecord, alias: str, wanted: SegmentFilter, tiers: Sequence[Tier], *, explain: bool = False
+) -> Scan:
+    """Choose what to read of one table: prune in the catalog, then pick the hottest allowed copy of what is left.
+
+    Args:
+        view: Consistent view of the catalog.
+        record: The table, at the view's version.
+        alias: How the query calls it.
+        wanted: Conditions every needed row meets.
+        tiers: Tiers that may answer.
+        explain: Whether to work out which condition prunes how many segments.
+    """
+    assert record.schema is not None  # noqa: S101 - tables without columns are refused before planning
+    placed = [one for one in view.segments(record.table_id, wanted) if may_hold_symbol(one, wanted.symbols)]
+    choices, left_out = [], []
+    for one in placed:
+        copies = [copy for copy in one.copies if copy.tier in tiers]
+        if copies:
+            choices.append(Choice(one, copies[0]))
+        else:
+            left_out.append(one)
+    pruned = _pruned(view, record, wanted) if explain else ()
+    return Scan(record, alias, record.schema, wanted, tuple(choices), tuple(left_out), pruned)
+
+
+def may_hold_symbol(placed: PlacedSegment, symbols: tuple[str, ...] | None) -> bool:
+    """Whether a segment can hold a row of one of `symbols`, by the catalog's statistics."""
+    stats = placed.segment.stats
+    if symbols is None:
+        return True
+    if stats.symbols is not None:
+        return not set(symbols).isdisjoint(stats.symbols)
+    if stats.min_symbol is None or stats.max_symbol is None:
+        return True
+    return any(stats.min_symbol <= symbol <= stats.max_symbol for symbol in symbols)
+
+
+def _pruned(view: View, record: TableRecord, wanted: SegmentFilter) -> tuple[Pruned, ...]:
+    """Apply conditions one after the other and count what each removes."""
+    steps = (
+        ("partition", replace(EVERYTHING, first_day=wanted.first_day, last_day=wanted.last_day, days=wanted.days)),
+        ("asset class", replace(EVERYTHING, asset_classes=wanted.asset_classes)),
+        ("time", replace(EVERYTHING, time=wanted.time)),
+        ("symbol", replace(EVERYTHING, symbols=wanted.symbols)),
+    )
+    left = {one.segment.segment_id for one in view.segments(record.table_id)}
+    pruned = []
+    for reason, one_filter in steps:
+        if one_filter == EVERYTHING:
+            continue
+        kept = {
+            one.segment.segment_id
+            for one in view.segments(record.table_id, one_filter)
+            if may_hold_symbol(one, one_filter.symbols)
+        }
+        pruned.append(Pruned(reason, len(left - kept)))
+        left &= kept
+    return tuple(pruned)

@@ -1,0 +1,262 @@
+"""Read: resolve, plan, run, convert; the same answer whatever tier holds the rows."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+
+from quantstore.catalog.snapshots import SegmentFilter
+from quantstore.errors import IntegrityError, InvalidInputError, NotFoundError, PartialResultWarning, UnavailableError
+from quantstore.query.assemble import RowFilter, assemble, unified
+from quantstore.query.convert import convert
+from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
+from quantstore.query.memory import parse_bytes, refuse_larger
+from quantstore.query.plan import Plan, plan_scan
+from quantstore.query.report import ReadReport
+from quantstore.query.request import ReadRequest
+from quantstore.query.resolve import unknown_table
+from quantstore.query.statement import Statement, prepare
+from quantstore.rows.form import TableForm, known_form, match_column
+
+if TYPE_CHECKING:
+    from quantstore.catalog.catalog import Catalog, View
+    from quantstore.catalog.records import TableRecord
+    from quantstore.core.tier import Tier
+    from quantstore.query.engine import Engine
+    from quantstore.stores.base import SegmentStore
+
+_REPLANS = 5
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """A planned bare-table read."""
+
+    plan: Plan
+    form: TableForm
+    rows: RowFilter
+    columns: tuple[str, ...]
+
+
+class Reader:
+    """Answers reads from the catalog's segments."""
+
+    def __init__(self, catalog: Catalog, stores: Mapping[Tier, SegmentStore], engine: Engine) -> None:
+        self._catalog = catalog
+        self._stores = stores
+        self._engine = engine
+        self.last: ReadReport | None = None
+
+    def read(self, request: ReadRequest) -> Any:
+        """Return the answer as `request.to`.
+
+        Raises:
+            NotFoundError: No such table, version or column.
+            InvalidInputError: The query or an option makes no sense.
+            IntegrityError: A needed segment is damaged or gone; table, partition and tier are named.
+            ResultTooLarge: The result exceeds `max_bytes`.
+        """
+        if request.to == "reader":
+            return self._stream(request)
+        begun = time.perf_counter()
+        table, plan, frame, planned = self._at_one_version(request, lambda pinned: self._whole(pinned, begun))
+        result = convert(table, request.to, request.dtype_backend, frame)
+        self.last = ReadReport(plan, table.num_rows, planned - begun, time.perf_counter() - begun)
+        if request.to == "pandas":
+            result.attrs["quantstore"] = self.last.summary()
+        return result
+
+    def explain(self, request: ReadRequest) -> Plan:
+        """Return what the read would touch and why, without opening a file."""
+        with self._catalog.view(self._version(request.as_of)) as view:
+            record = self._bare_table(view, request)
+            if record is not None:
+                return self._plan_bare(view, record, request, explain=True).plan
+            return prepare(view, request, self._engine, explain=True).plan
+
+    def _whole(self, request: ReadRequest, begun: float) -> tuple[pa.Table, Plan, Mapping[str, Any], float]:
+        """Return the whole answer as Arrow, its plan, how to restore a frame, and when planning was done."""
+        limit = parse_bytes(request.max_bytes)
+        planned, schema, tables = self._run(request)
+        done = time.perf_counter()
+        frame = planned.form.frame if isinstance(planned, _Bare) and request.to == "pandas" else {}
+        parts, size = [], 0
+        for table in tables:
+            size += table.nbytes
+            refuse_larger(size, limit)
+            parts.append(table)
+        whole = _joined(parts, schema)
+        return whole, planned.plan, frame, done
+
+    def _run(self, request: ReadRequest) -> tuple[_Bare | Statement, pa.Schema, Iterator[pa.Table]]:
+        """Plan a read and return the plan, the result's schema and its tables, not yet read."""
+        with self._catalog.view(self._version(request.as_of)) as view:
+            record = self._bare_table(view, request)
+            planned: _Bare | Statement
+            if record is not None:
+                planned = self._plan_bare(view, record, request)
+            else:
+                planned = prepare(view, request, self._engine)
+        _tell_left_out(planned.plan, request)
+        self._catalog.access.record(
+            {choice.placed.segment.segment_id for scan in planned.plan.scans for choice in scan.choices}
+        )
+        if isinstance(planned, _Bare):
+            schema = pa.schema([planned.form.schema.field(name) for name in planned.columns])
+            scan = planned.plan.scans[0]
+            return planned, schema, assemble(scan, planned.form, self._stores, planned.rows, planned.columns)
+        tables = planned.run(self._engine, self._stores)
+        return planned, next(tables).schema, tables
+
+    def _stream(self, request: ReadRequest) -> pa.RecordBatchReader:
+        """Return a reader that holds its segments, by a heartbeat, until it is read to the end or dropped."""
+        begun = time.perf_counter()
+
+        held = _Held(self._catalog)
+        try:
+            planned, schema, tables = self._at_one_version(request, self._run)
+        except BaseException:
+            held.release()
+            raise
+        done = time.perf_counter()
+        self.last = ReadReport(planned.plan, None, done - begun, done - begun)
+        return pa.RecordBatchReader.from_batches(schema, held.batches(tables, schema))
+
+    def _at_one_version(self, request: ReadRequest, action: Callable[[ReadRequest], _Made]) -> _Made:
+        """Run `action`, planning anew at the same version where segments moved away under it."""
+        version = self._version(request.as_of)
+        if version is None:
+            version = self._catalog.snapshot().version
+        pinned = replace(request, as_of=version)
+        for _ in range(_REPLANS):
+            try:
+                return action(pinned)
+            except IntegrityError as error:
+                if not self._has_moved(error):
+                    raise
+        raise UnavailableError("Segments kept moving while they were read; try again.")
+
+    def _has_moved(self, error: IntegrityError) -> bool:
+        """Whether the copy that could not be read has been replaced by another meanwhile."""
+        copy_id = error.context.get("copy_id")
+        return copy_id is not None and not self._catalog.is_live_copy(copy_id)
+
+    def _version(self, as_of: Any) -> int | None:
+        if as_of is None:
+            return None
+        if isinstance(as_of, int) and not isinstance(as_of, bool):
+            newest = self._catalog.snapshot().version
+            if not 0 <= as_of <= newest:
+                raise NotFoundError(f"There is no version {as_of}; the newest is {newest}.", version=as_of)
+            return as_of
+        if is_bare_date(as_of):
+            raise InvalidInputError(
+                f"as_of={as_of!r} is a day, and the store changes within days; give a time of day and zone, such as "
+                f"'{as_of}T16:00Z'."
+            )
+        return self._catalog.version_at(instant_ns(as_of, "as_of"))
+
+    def _bare_table(self, view: View, request: ReadRequest) -> TableRecord | None:
+        """Return the table that the query names, or None where the query is SQL.
+
+        Raises:
+            NotFoundError: The query is one word and no table.
+        """
+        text = request.query.strip()
+        name = text[1:-1].replace('""', '"') if len(text) > 2 and text[0] == text[-1] == '"' else text
+        record = view.table(name)
+        if record is not None:
+            return record
+        if text.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
+            raise unknown_table(view, text)
+        if request.has_row_options:
+            raise InvalidInputError(
+                "start=, end=, dates=, symbols= and columns= go with the name of a table; in SQL use WHERE and SELECT."
+            )
+        return None
+
+    def _plan_bare(self, view: View, record: TableRecord, request: ReadRequest, *, explain: bool = False) -> _Bare:
+        if request.params:
+            raise InvalidInputError("params= goes with SQL; a bare table takes start=, end=, dates= and symbols=.")
+        form = known_form(record)
+        spec = form.spec
+        span = time_range(request.start, request.end, spec.time, form.schema.field(spec.time).type)
+        wanted_days = None if request.dates is None else days(request.dates)
+        if request.symbols is not None and spec.symbol is None:
+            raise InvalidInputError(f"Table {spec.name!r} has no symbol column, so symbols= means nothing.")
+        floors = None if wanted_days is None else tuple(sorted({spec.grain.floor(day) for day in wanted_days}))
+        wanted = SegmentFilter(time=span, days=floors, symbols=request.symbols)
+        scan = plan_scan(view, record, spec.name, wanted, request.tiers, explain=explain)
+        plan = Plan(request.query, view.snapshot.version, view.snapshot.generation, (scan,), request.tiers)
+        return _Bare(plan, form, RowFilter(span, request.symbols, wanted_days), _columns(form, request))
+
+
+def _columns(form: TableForm, request: ReadRequest) -> tuple[str, ...]:
+    """Return the columns of a bare read: the user's own, or those asked for and, for pandas, the index."""
+    if request.columns is None:
+        return tuple(form.visible.names)
+    asked = [match_column(form.schema, name, form.spec.name) for name in request.columns]
+    index = form.frame.get("index", []) if request.to == "pandas" and request.dtype_backend is None else []
+    return tuple(dict.fromkeys([*index, *asked]))
+
+
+def _joined(parts: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    parts = [part for part in parts if part.num_rows] or parts[:1]
+    if not parts:
+        return schema.empty_table()
+    whole = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
+    if len(parts) > 1 and any(pa.types.is_dictionary(field.type) for field in whole.schema):
+        return unified(whole)
+    return whole
+
+
+def _tell_left_out(plan: Plan, request: ReadRequest) -> None:
+    """Warn of, or refuse, an answer that a `tiers=` hint made partial."""
+    left_out = plan.left_out
+    if not left_out or request.missing == "ignore":
+        return
+    rows = sum(placed.segment.stats.rows for placed in left_out)
+    where = ", ".join(sorted({copy.tier.value for placed in left_out for copy in placed.copies}))
+    message = (
+        f"tiers={[tier.value for tier in request.tiers]} leaves out {len(left_out)} segments with {rows:,} rows that are in "
+        f"{where}; the answer is partial. Name those tiers too, or pass missing='ignore'."
+    )
+    if request.missing == "raise":
+        raise UnavailableError(message, segments=len(left_out), rows=rows)
+    warnings.warn(message, PartialResultWarning, stacklevel=6)
+
+
+class _Held:
+    """Keeps a long reader's segments from being swept."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._reader_id = None if catalog.read_only else catalog.garbage.open_reader(catalog.snapshot())
+        self._renewed = time.monotonic()
+
+    def batches(self, tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of `tables`, renewing the heartbeat now and then, and let go at the end."""
+        try:
+            for table in tables:
+                for batch in table.cast(schema).to_batches():
+                    self._renew()
+                    yield batch
+        finally:
+            tables.close()  # type: ignore[attr-defined]
+            self.release()
+
+    def release(self) -> None:
+        if self._reader_id is not None:
+            self._catalog.garbage.close_reader(self._reader_id)
+            self._reader_id = None
+
+    def _renew(self) -> None:
+        if self._reader_id is not None and time.monotonic() - self._renewed > 60:
+            self._catalog.garbage.renew_reader(self._reader_id)
+            self._renewed = time.monotonic()

@@ -1,0 +1,134 @@
+"""Turn chosen copies into something the engine can scan: Arrow tables to register, or SQL over Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from quantstore.core.segment import SEQ
+from quantstore.errors import IntegrityError
+from quantstore.stores import physical
+from quantstore.stores.base import Selection
+
+if TYPE_CHECKING:
+    from quantstore.core.tier import Tier
+    from quantstore.query.plan import Choice, Scan
+    from quantstore.rows.form import TableForm
+    from quantstore.stores.base import SegmentStore
+
+
+def quote(name: str) -> str:
+    """Return `name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """Return `text` as a SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Relations:
+    """Builds one subquery per table reference and collects the Arrow tables it needs."""
+
+    def __init__(self, stores: Mapping[Tier, SegmentStore]) -> None:
+        self._stores = stores
+        self.tables: dict[str, pa.Table] = {}
+
+    def subquery(self, scan: Scan, form: TableForm, columns: Sequence[str]) -> str:
+        """Return SQL that gives `columns` of a scan in the engine's types, whatever tiers its rows are in.
+
+        Raises:
+            IntegrityError: A copy is damaged or gone; table, partition and tier are named.
+        """
+        parts = []
+        for tier, choices in groupby(sorted(scan.choices, key=_by_store), key=lambda choice: choice.copy.tier):
+            store = self._stores[tier]
+            build = self._arrow if store.capabilities.form == "arrow" else self._parquet
+            parts += build(store, scan, form, list(choices), columns)
+        return " UNION ALL ".join(parts) if parts else _empty(form, columns)
+
+    def _arrow(
+        self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]
+    ) -> list[str]:
+        selection = Selection(tuple(columns), scan.wanted.time, scan.wanted.symbols)
+        tables = []
+        for choice in choices:
+            with located(scan, choice):
+                tables.append(store.read(form.layout, choice.copy, choice.placed.segment.partition, selection))
+        name = f"__quantstore_{len(self.tables)}"
+        self.tables[name] = physical.to_engine(pa.concat_tables(tables))
+        return [f"SELECT {', '.join(map(quote, columns))} FROM {name}"]
+
+    def _parquet(
+        self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]
+    ) -> list[str]:
+        schema = pa.schema([form.schema.field(name) for name in columns])
+        where = _physical_condition(scan, form)
+        parts = []
+        for base, same in groupby(choices, key=lambda choice: choice.copy.seq_base):
+            paths = []
+            for choice in same:
+                with located(scan, choice):
+                    paths.append(quote_text(store.verify(choice.copy)))
+            shown = physical.engine_projection(schema, list(columns))
+            if base and SEQ in columns:
+                shown[list(columns).index(SEQ)] = f"{quote(SEQ)} + {base} AS {quote(SEQ)}"
+            parts.append(
+                f"SELECT {', '.join(shown)} FROM read_parquet([{', '.join(paths)}], hive_partitioning=false){where}"
+            )
+        return parts
+
+
+def _by_store(choice: Choice) -> tuple[str, int, int]:
+    return choice.copy.tier.value, choice.copy.seq_base, choice.copy.copy_id
+
+
+def _physical_condition(scan: Scan, form: TableForm) -> str:
+    """Return a WHERE on the physical time column, so that Parquet statistics skip row groups."""
+    time = scan.wanted.time
+    if time.is_everything:
+        return ""
+    field = form.schema.field(form.spec.time)
+    low, high = physical.physical_time_bounds(field, time.start_ns, time.end_ns)
+    column = quote(form.spec.time)
+    conditions = [f"{column} >= {low}"] if low else []
+    conditions += [f"{column} < {high}"] if high else []
+    return f" WHERE {' AND '.join(conditions)}"
+
+
+def _empty(form: TableForm, columns: Sequence[str]) -> str:
+    nulls = [f"CAST(NULL AS {physical.engine_type(form.schema.field(name))}) AS {quote(name)}" for name in columns]
+    return f"SELECT {', '.join(nulls)} WHERE false"
+
+
+class located:  # noqa: N801 - used as a statement
+    """Name table, partition and tier in an IntegrityError raised inside the block."""
+
+    def __init__(self, scan: Scan, choice: Choice) -> None:
+        self._scan = scan
+        self._choice = choice
+
+    def __enter__(self) -> None:
+        """Enter the block."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        """Add the place to the error."""
+        if isinstance(error, IntegrityError):
+            raise damaged(self._scan, self._choice, error) from error
+
+
+def damaged(scan: Scan, choice: Choice, error: BaseException) -> IntegrityError:
+    """Return an error that says which part of which table cannot be read from where."""
+    segment, copy = choice.placed.segment, choice.copy
+    return IntegrityError(
+        f"Table {scan.record.name!r}, partition {segment.partition}, tier {copy.tier.value}: {error} "
+        "Other partitions can still be read; audit() lists all damage.",
+        table=scan.record.name,
+        partition=str(segment.partition),
+        tier=copy.tier.value,
+        copy_id=copy.copy_id,
+        location=copy.location,
+    )

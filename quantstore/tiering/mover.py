@@ -1,0 +1,245 @@
+"""Move segments between stores: copy, read back, compare, commit; deletion is left to sweep.
+
+The only code that touches two stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from quantstore.catalog.records import Attempt, MovedPiece, MovedSegment, Receipt
+from quantstore.core.events import Progress, announce
+from quantstore.core.failpoints import reach
+from quantstore.core.segment import SEQ, Copy, NewCopy, NewSegment, PlacedSegment, SegmentStats
+from quantstore.core.tier import Tier
+from quantstore.errors import IntegrityError, QuantStoreError
+from quantstore.rows.fingerprint import column_proofs
+from quantstore.rows.times import row_mask, time_ns
+from quantstore.stores.base import Part
+from quantstore.tiering.planner import PlannedMove, ProposedMove, batches
+from quantstore.write.locations import location
+from quantstore.write.partition import in_store_order, is_in_store_order, piece_stats
+
+if TYPE_CHECKING:
+    from quantstore.catalog.catalog import Catalog
+    from quantstore.catalog.records import ColumnProof, TableRecord
+    from quantstore.rows.form import TableForm
+    from quantstore.stores.base import SegmentStore, Written
+
+BATCH_BYTES = 64 * 2**20
+
+Matching = Callable[[PlacedSegment], pa.Array]
+"""Returns the `_seq` of the rows of a segment that meet the caller's condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A part of a segment: its rows and whether they move."""
+
+    table: pa.Table
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A durable, verified copy of a part, waiting for the commit."""
+
+    copy: NewCopy
+    stats: SegmentStats
+    moved: bool
+    proofs: dict[str, ColumnProof]
+
+
+class Mover:
+    """Moves segments of one table.
+
+    Args:
+        catalog: Where moves are committed.
+        stores: By tier.
+        record: The table.
+        form: Returns the form in which a schema id keeps rows.
+        matching: See `Matching`; None where every row in the time range moves.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        stores: Mapping[Tier, SegmentStore],
+        record: TableRecord,
+        form: Callable[[int], TableForm],
+        matching: Matching | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._stores = stores
+        self._record = record
+        self._form = form
+        self._matching = matching
+
+    def move(self, moves: Sequence[PlannedMove]) -> list[Receipt]:
+        """Move segments and return a receipt for each one that moved, wholly or in part.
+
+        Raises:
+            IntegrityError: A source is damaged, or a copy reads back differently; what was committed before stays moved.
+            ConflictError: A segment was moved by another process meanwhile.
+        """
+        receipts: list[Receipt] = []
+        done = 0
+        for batch in batches(moves, BATCH_BYTES):
+            receipts += self._move_batch(batch)
+            done += len(batch)
+            announce(Progress("migrate", self._record.name, done, len(moves), "segments"))
+        return receipts
+
+    def propose(self, moves: Sequence[PlannedMove]) -> list[ProposedMove]:
+        """Return what `move` would do; segments that a condition may cut are looked at."""
+        proposed = []
+        for planned in moves:
+            stats = planned.placed.segment.stats
+            rows = stats.rows if planned.is_certain else int(self._mask(planned, self._read(planned)).sum())
+            if rows:
+                primary = planned.placed.primary
+                partition = planned.placed.segment.partition
+                proposed.append(
+                    ProposedMove(partition, primary.tier, planned.destination, rows, stats.rows, primary.size_bytes)
+                )
+        return proposed
+
+    def _move_batch(self, batch: list[PlannedMove]) -> list[Receipt]:
+        attempt = self._catalog.attempts.register("move", self._record.name)
+        reach("move.registered")
+        written: list[tuple[Tier, str]] = []
+        try:
+            moved = []
+            for number, planned in enumerate(batch):
+                item = self._copy(planned, attempt, number, written)
+                if item is not None:
+                    moved.append(item)
+                attempt = self._catalog.attempts.renew(attempt)
+            reach("move.verified")
+            if not moved:
+                self._catalog.attempts.abort(attempt)
+                return []
+            return self._catalog.commits.move(attempt, self._record, moved)
+        except BaseException:
+            self._give_up(attempt, written)
+            raise
+
+    def _copy(
+        self, planned: PlannedMove, attempt: Attempt, number: int, written: list[tuple[Tier, str]]
+    ) -> MovedSegment | None:
+        """Copy one segment, or both parts of one that is cut, and verify what was written; None where no row moves."""
+        table = self._read(planned)
+        reach("move.read")
+        cuts = self._cuts(planned, table)
+        if not any(cut.moved for cut in cuts):
+            return None
+        ready = [self._write(planned, cut, attempt, 2 * number + at, written) for at, cut in enumerate(cuts)]
+        reach("move.copied")
+        partition = planned.placed.segment.partition
+        is_split = len(ready) > 1
+        pieces = tuple(
+            MovedPiece(
+                NewSegment(partition, one.stats, one.copy) if is_split else None, one.copy, one.moved, one.proofs
+            )
+            for one in ready
+        )
+        return MovedSegment(planned.placed, pieces)
+
+    def _read(self, planned: PlannedMove) -> pa.Table:
+        placed = planned.placed
+        form = self._form(placed.segment.schema_id)
+        store = self._stores[placed.primary.tier]
+        return store.read(form.layout, placed.primary, placed.segment.partition)
+
+    def _cuts(self, planned: PlannedMove, table: pa.Table) -> list[_Cut]:
+        if planned.is_certain:
+            return [_Cut(table, moved=True)]
+        mask = self._mask(planned, table)
+        if mask.all():
+            return [_Cut(table, moved=True)]
+        if not mask.any():
+            return [_Cut(table, moved=False)]
+        return [_Cut(table.filter(pa.array(mask)), moved=True), _Cut(table.filter(pa.array(~mask)), moved=False)]
+
+    def _mask(self, planned: PlannedMove, table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        spec = self._form(planned.placed.segment.schema_id).spec
+        mask = row_mask(time_ns(table.column(spec.time), spec.name), planned.time)
+        if self._matching is not None:
+            mask &= np.isin(table.column(SEQ).to_numpy(), self._matching(planned.placed).to_numpy())
+        return mask
+
+    def _write(
+        self, planned: PlannedMove, cut: _Cut, attempt: Attempt, number: int, written: list[tuple[Tier, str]]
+    ) -> _Ready:
+        """Write one part in its tier's order and check that it reads back the same."""
+        segment = planned.placed.segment
+        form = self._form(segment.schema_id)
+        tier = planned.destination if cut.moved else planned.placed.primary.tier
+        store = self._stores[tier]
+        table = in_store_order(cut.table, form.layout, store.capabilities.order)
+        proofs = column_proofs(cut.table)
+        place = location(form.spec, segment.partition, tier, attempt.attempt_id, number)
+        (made,) = store.write(form.layout, [Part(place, table, segment.partition)])
+        written.append((tier, made.location))
+        copy = NewCopy(
+            tier=tier,
+            store=store.name,
+            location=made.location,
+            codec=store.capabilities.codec,
+            size_bytes=made.size_bytes,
+            checksum=made.checksum,
+            seq_base=0,
+        )
+        stats = piece_stats(table, form.layout)
+        self._verify(planned, form, store, made, copy, proofs, stats)
+        return _Ready(copy, stats, cut.moved, proofs)
+
+    def _verify(
+        self,
+        planned: PlannedMove,
+        form: TableForm,
+        store: SegmentStore,
+        made: Written,
+        copy: NewCopy,
+        proofs: dict[str, ColumnProof],
+        stats: SegmentStats,
+    ) -> None:
+        """Read a new copy back and compare rows, every column, time span and order with the source."""
+        segment = planned.placed.segment
+        probe = Copy(
+            0, segment.segment_id, copy.tier, copy.store, made.location, copy.codec, made.size_bytes, made.checksum, 0
+        )
+        back = store.read(form.layout, probe, segment.partition)
+        found = piece_stats(back, form.layout) if back.num_rows else None
+        problem = None
+        if found != stats:
+            problem = f"statistics {found} instead of {stats}"
+        elif not is_in_store_order(back, form.layout, store.capabilities.order):
+            problem = "rows out of order"
+        else:
+            back_proofs = column_proofs(back)
+            differing = [name for name, proof in proofs.items() if back_proofs.get(name) != proof]
+            if differing or set(back_proofs) != set(proofs):
+                problem = f"other values in {', '.join(map(repr, differing)) or 'the set of columns'}"
+        if problem:
+            raise IntegrityError(
+                f"Moving table {self._record.name!r}, partition {segment.partition}, to {copy.tier.value}: the new copy "
+                f"reads back with {problem}. Nothing was changed; the source is intact.",
+                table=self._record.name,
+                partition=str(segment.partition),
+                tier=copy.tier.value,
+            )
+
+    def _give_up(self, attempt: Attempt, written: list[tuple[Tier, str]]) -> None:
+        """End the attempt and delete what it wrote; what fails here a sweep finds by the attempt's lease."""
+        try:
+            if self._catalog.attempts.abort(attempt):
+                for tier, place in written:
+                    self._stores[tier].delete(place)
+        except (QuantStoreError, OSError):
+            return

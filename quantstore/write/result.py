@@ -1,0 +1,39 @@
+"""What a write did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What one write did; prints as one line.
+
+    Attributes:
+        store: Where, as opened.
+        table: The table's name.
+        tier: Tier written to.
+        version: Version that holds the rows.
+        rows: Rows the write added (for a replay: when it first ran).
+        deleted: Rows it removed.
+        segments: Segments it added.
+        replayed: Whether nothing was added because the same write had been made before.
+    """
+
+    store: str
+    table: str
+    tier: str
+    version: int
+    rows: int
+    deleted: int
+    segments: int
+    replayed: bool = False
+
+    def __repr__(self) -> str:
+        """Return store, table, tier, version and rows in one line."""
+        gone = f", {self.deleted:,} rows removed" if self.deleted else ""
+        again = " (written before, nothing added)" if self.replayed else ""
+        return (
+            f"{self.store}: {self.table} -> {self.tier}, version {self.version}, {self.rows:,} rows in "
+            f"{self.segments} segment{'' if self.segments == 1 else 's'}{gone}{again}"
+        )

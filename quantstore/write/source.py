@@ -1,0 +1,127 @@
+"""Whatever a caller hands in, as a stream of Arrow tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from quantstore.errors import InvalidInputError
+
+DEFAULT_INDEX_NAME = "ts"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows to be written, in arrival order.
+
+    Attributes:
+        schema: Arrow schema of every table.
+        tables: The rows; a single table where the caller held them all, else consumed once, lazily.
+        is_stream: Whether the rows arrive bit by bit and may exceed memory.
+        frame: How to restore a pandas frame: `index` columns, their original `index_names`, `dtypes` and `freq`.
+    """
+
+    schema: pa.Schema
+    tables: Iterable[pa.Table]
+    is_stream: bool = False
+    frame: dict[str, Any] = field(default_factory=dict)
+
+
+def open_source(data: Any) -> Source:
+    """Return `data` as a stream of Arrow tables.
+
+    Args:
+        data: pandas or Polars DataFrame, Polars LazyFrame, Arrow table, record batch or reader, anything with
+            `__arrow_c_stream__` or `__arrow_c_array__`, or an iterator of any of these with equal schemas.
+
+    Raises:
+        InvalidInputError: `data` is none of these, or has columns that Arrow cannot hold; the message names them.
+    """
+    table = _whole_table(data)
+    if table is not None:
+        return Source(table.schema.remove_metadata(), [table], frame=table_frame(data))
+    if isinstance(data, pa.RecordBatchReader):
+        return _reader_source(data)
+    if _is_polars_lazy(data):
+        return _iterator_source(data.collect_batches(chunk_size=100_000, maintain_order=True))
+    if hasattr(data, "__arrow_c_stream__"):
+        return _reader_source(pa.RecordBatchReader.from_stream(data))
+    if isinstance(data, Iterable) and not isinstance(data, (str, bytes, dict)):
+        return _iterator_source(iter(data))
+    raise InvalidInputError(
+        f"Cannot write a {type(data).__name__}; pass a pandas or Polars DataFrame, an Arrow table or reader, or an "
+        "iterator of these."
+    )
+
+
+def table_frame(data: Any) -> dict[str, Any]:
+    """Return how to restore a pandas frame like `data`; empty for anything else."""
+    if not _is_pandas(data):
+        return {}
+    from quantstore.write.pandas_source import describe_frame
+
+    return describe_frame(data)
+
+
+def _whole_table(data: Any) -> pa.Table | None:
+    """Return `data` as one table where the caller holds all of it in memory, else None."""
+    if _is_pandas(data):
+        from quantstore.write.pandas_source import pandas_to_arrow
+
+        return pandas_to_arrow(data)
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if _is_polars(data):
+        _refuse_polars_objects(data)
+        return data.to_arrow()
+    if hasattr(data, "__arrow_c_array__") and not hasattr(data, "__arrow_c_stream__"):
+        return pa.Table.from_batches([pa.record_batch(data)])
+    return None
+
+
+def _reader_source(reader: pa.RecordBatchReader) -> Source:
+    tables = (pa.Table.from_batches([batch]) for batch in reader)
+    return Source(reader.schema.remove_metadata(), tables, is_stream=True)
+
+
+def _iterator_source(items: Iterator[Any]) -> Source:
+    first = next(items, None)
+    if first is None:
+        raise InvalidInputError("The iterator gave no batch, so there is no schema to write; pass an empty frame.")
+    head = open_source(first)
+    tables = chain(head.tables, (table for item in items for table in _next_tables(item)))
+    return Source(head.schema, tables, is_stream=True, frame=head.frame)
+
+
+def _next_tables(item: Any) -> Iterable[pa.Table]:
+    return open_source(item).tables
+
+
+def _is_pandas(data: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, pandas.DataFrame)
+
+
+def _is_polars(data: Any) -> bool:
+    polars = sys.modules.get("polars")
+    return polars is not None and isinstance(data, polars.DataFrame)
+
+
+def _is_polars_lazy(data: Any) -> bool:
+    polars = sys.modules.get("polars")
+    return polars is not None and isinstance(data, polars.LazyFrame)
+
+
+def _refuse_polars_objects(data: Any) -> None:
+    import polars as pl
+
+    objects = [name for name, kind in data.schema.items() if kind == pl.Object]
+    if objects:
+        raise InvalidInputError(f"Column {objects[0]!r} holds Python objects; cast it to a Polars type first.")
