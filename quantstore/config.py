@@ -38,8 +38,8 @@ def resolve(target: str | os.PathLike[str] | None, overrides: Mapping[str, Any])
     """Return the settings that `target` means.
 
     Args:
-        target: A directory, a `quantstore.toml`, `"profile:name"`, or None: `$QUANTSTORE_STORE`, else `./quantstore.toml`,
-            else `./.quantstore`.
+        target: A directory, a `quantstore.toml`, `"profile:name"`, or None: `$QUANTSTORE_STORE`, else
+            `./quantstore.toml`, else `./.quantstore`.
         overrides: Parts given explicitly; None leaves one to the target.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from quantstore.core.backend import StorageBackend
 from quantstore.core.duration import parse_duration_ns
@@ -90,8 +90,8 @@ class HybridStorageManager(StorageBackend):
         """Write rows into a tier; on return they are durable and visible.
 
         Args:
-            df: pandas or Polars frame, Arrow table, reader, anything with `__arrow_c_stream__`, or an iterator of these,
-                which may be larger than memory.
+            df: pandas or Polars frame, Arrow table, reader, anything with `__arrow_c_stream__`, or an iterator of
+                these, which may be larger than memory.
             table: The table; made by its first write.
             tier: `hot`, `warm` or `cold`.
             mode: `append`, `overwrite` (the whole table) or `error` (only if the table does not exist).
@@ -148,7 +148,7 @@ class HybridStorageManager(StorageBackend):
         """Read a table, or the answer to a SQL query over tables, from whatever tiers hold the rows.
 
         Args:
-            query: A table's name (rows in `(time, _seq)` order, columns, dtypes and index as written) or SQL (DuckDB's).
+            query: A table's name (rows in `(time, _seq)` order, columns, dtypes and index as written) or DuckDB's SQL.
             tiers: Tiers that may answer; see `missing`.
             start: First event time wanted; with a table's name only, as the next four. No zone means UTC.
             end: Event time to stop before.
@@ -343,7 +343,7 @@ class HybridStorageManager(StorageBackend):
             store.close()
         self.metadata_catalog.close()
 
-    def __enter__(self) -> HybridStorageManager:
+    def __enter__(self) -> Self:
         """Return the store itself."""
         return self
 

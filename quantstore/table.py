@@ -52,8 +52,8 @@ class Table:
     def placement(self) -> pd.DataFrame:
         """Return one row per copy: where it is, how large, what span it holds, how hot.
 
-        `min_ts`, `max_ts`, `created` and `last_read` are timestamps (ns); event times are UTC or, for a naive time column,
-        its own wall time; `heat` counts reads, each weighing half as much every seven days.
+        `min_ts`, `max_ts`, `created` and `last_read` are timestamps (ns); event times are UTC or, for a naive time
+        column, its own wall time; `heat` counts reads, each weighing half as much every seven days.
         """
         import pandas as pd
 

@@ -36,3 +36,7 @@ class TimeRange:
         starts = [ns for ns in (self.start_ns, other.start_ns) if ns is not None]
         ends = [ns for ns in (self.end_ns, other.end_ns) if ns is not None]
         return TimeRange(max(starts, default=None), min(ends, default=None))
+
+
+ALWAYS = TimeRange()
+"""The range that excludes nothing."""

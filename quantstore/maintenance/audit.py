@@ -74,8 +74,8 @@ class AuditReport:
         """Return a summary, then one line per problem."""
         state = "everything is as recorded" if self.ok else f"{len(self.problems)} problems"
         head = (
-            f"audit: {state}; {self.copies} copies ({human_bytes(self.size_bytes)}) read, {self.receipts} moves proven, "
-            f"{self.orphans} orphans"
+            f"audit: {state}; {self.copies} copies ({human_bytes(self.size_bytes)}) read, {self.receipts} moves "
+            f"proven, {self.orphans} orphans"
         )
         lines = [f"  {one.kind}: {one.message}" for one in self.problems]
         return "\n".join([head, *lines])

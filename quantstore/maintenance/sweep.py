@@ -1,7 +1,7 @@
 """Sweep: delete bytes that nothing reaches.
 
-Attempts are ended in the catalog before any of their bytes go, bytes before the records of them, so that whatever moment
-the process dies at, the next sweep finishes the work.
+Attempts are ended in the catalog before any of their bytes go, bytes before the records of them, so that whatever
+moment the process dies at, the next sweep finishes the work.
 """
 
 from __future__ import annotations

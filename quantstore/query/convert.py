@@ -70,7 +70,7 @@ def to_polars(table: pa.Table) -> pl.DataFrame:
             categories = _dictionary(table.column(field.name)).to_pylist()
             if all(isinstance(one, str) for one in categories):
                 enums[field.name] = pl.Enum(categories)
-    return result.cast(enums) if enums else result  # type: ignore[arg-type]
+    return result.cast(enums) if enums else result
 
 
 def to_pandas(table: pa.Table, dtype_backend: str | None, frame: Mapping[str, Any]) -> pd.DataFrame:

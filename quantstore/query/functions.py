@@ -13,7 +13,6 @@ from quantstore.query.kinds import (
     INTERVAL,
     NAIVE,
     NAIVE_NS,
-    NULL,
     OTHER,
     TEXT,
     UNKNOWN,
@@ -131,7 +130,7 @@ RULES: dict[str, Rule] = {
     **_rules(Use.KEEP, constant(OTHER), "entropy len length array_length arraysize list_count list_unique cardinality"),
     **_rules(Use.KEEP, constant(OTHER), "list_approx_count_distinct grouping grouping_id isnull exists struct_keys error"),
     **_rules(Use.KEEP, constant(TEXT), "alias"),
-    **_rules(Use.MIX, unify, "coalesce ifnull greatest least list_min_by"),
+    **_rules(Use.MIX, unify, "coalesce ifnull greatest least"),
     **_rules(Use.MIX, lambda kinds: list_of(unify(kinds)), "list_value list_pack"),
     **_rules(Use.FLOOR, _as_stamp, "date_trunc datetrunc timestamptrunc avg mean median fill"),
     **_rules(Use.FLOOR, _stamp_or_list, "quantile_cont percentilecont percentile_cont approx_quantile approxquantile"),
@@ -157,17 +156,12 @@ RULES: dict[str, Rule] = {
     **_rules(Use.FLOOR, constant(INTERVAL), "to_days todays to_weeks to_months to_years to_hours to_minutes to_seconds"),
     **_rules(Use.FLOOR, constant(INTERVAL), "to_milliseconds to_microseconds to_quarters to_decades makeinterval"),
     **_rules(Use.FLOOR, constant(INTERVAL), "justify_days justify_hours justify_interval to_centuries to_millennia"),
-    # Functions whose results can be no times.
+    # Functions whose results are no times; given stamps, the engine's own message is the best answer.
     **_rules(Use.FLOOR, constant(OTHER), "currenttime localtime row_number rownumber rank dense_rank ntile cume_dist"),
     **_rules(Use.FLOOR, constant(OTHER), "percent_rank denserank percentrank cumedist sum abs round floor ceil rand random"),
     **_rules(Use.FLOOR, constant(OTHER), "bool_and bool_or logicaland logicalor count_if countif stddev variance var_samp"),
     **_rules(Use.FLOOR, constant(TEXT), "upper lower substring substr trim replace left right lpad rpad currentdatabase"),
 }  # fmt: skip
-
-_NO_STAMPS = frozenset(
-    ["currenttime", "localtime", "row_number", "rownumber", "rank", "dense_rank", "ntile", "cume_dist", "percent_rank", "denserank", "percentrank", "cumedist", "sum", "abs", "round", "floor", "ceil", "rand", "random", "bool_and", "bool_or", "logicaland", "logicalor", "count_if", "countif", "stddev", "variance", "var_samp", "upper", "lower", "substring", "substr", "trim", "replace", "left", "right", "lpad", "rpad"]
-)
-"""Functions that take no stamps at all: the engine's own message is the best answer."""
 
 
 def function_name(node: exp.Expression) -> str:
@@ -181,5 +175,3 @@ def rule_for(node: exp.Expression) -> Rule | None:
     """Return how a function treats stamps, or None where nothing is known of it."""
     return RULES.get(function_name(node))
 
-
-__all__ = ["NULL", "RULES", "Result", "Rule", "Use", "constant", "first", "function_name", "rule_for"]

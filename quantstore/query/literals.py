@@ -62,17 +62,19 @@ def _bound(value: Any, what: str, column: str, kind: pa.DataType) -> int | None:
 def _timestamp(value: Any, what: str) -> Any:
     import pandas as pd
 
+    problem = InvalidInputError(
+        f"{what}={value!r} is not a point in time; pass text such as '2026-11-20 14:30', a datetime or a Timestamp."
+    )
+    if isinstance(value, bool | int | float):
+        raise problem
     try:
-        if isinstance(value, bool | int | float):
-            raise TypeError
-        stamp = pd.Timestamp(value)
-        if stamp is pd.NaT:
-            raise ValueError
-        return stamp.as_unit("ns")
+        stamp: Any = pd.Timestamp(value)
+        exact = None if stamp is pd.NaT else stamp.as_unit("ns")
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(
-            f"{what}={value!r} is not a point in time; pass text such as '2026-11-20 14:30', a datetime or a Timestamp."
-        ) from error
+        raise problem from error
+    if exact is None:
+        raise problem
+    return exact
 
 
 def days(values: Any) -> tuple[date, ...]:

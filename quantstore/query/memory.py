@@ -62,8 +62,8 @@ def refuse_larger(size: int, limit: int | None) -> None:
     """
     if limit is not None and size > limit:
         raise ResultTooLarge(
-            f"The result takes at least {human_bytes(size)}, more than the {human_bytes(limit)} allowed. Select fewer rows "
-            "or columns, read it bit by bit with to='reader', or raise max_bytes.",
+            f"The result takes at least {human_bytes(size)}, more than the {human_bytes(limit)} allowed. Select fewer "
+            "rows or columns, read it bit by bit with to='reader', or raise max_bytes.",
             size_bytes=size,
             max_bytes=limit,
         )

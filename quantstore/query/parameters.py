@@ -35,8 +35,10 @@ def plain(value: Any, name: str) -> Any:
     Raises:
         InvalidInputError: It cannot be bound; named.
     """
+    if hasattr(value, "item") and isinstance(value, float | str | bytes):
+        return value.item()  # type: ignore[union-attr]
     if value is None or isinstance(value, bool | int | float | str | bytes):
-        return value.item() if hasattr(value, "item") else value
+        return value
     if isinstance(value, list | tuple | set | frozenset) or _is_collection(value):
         items = sorted(value) if isinstance(value, set | frozenset) else list(value)
         return [plain(item, name) for item in items]

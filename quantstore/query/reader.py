@@ -65,7 +65,7 @@ class Reader:
         if request.to == "reader":
             return self._stream(request)
         begun = time.perf_counter()
-        table, plan, frame, planned = self._at_one_version(request, lambda pinned: self._whole(pinned, begun))
+        table, plan, frame, planned = self._at_one_version(request, self._whole)
         result = convert(table, request.to, request.dtype_backend, frame)
         self.last = ReadReport(plan, table.num_rows, planned - begun, time.perf_counter() - begun)
         if request.to == "pandas":
@@ -80,7 +80,7 @@ class Reader:
                 return self._plan_bare(view, record, request, explain=True).plan
             return prepare(view, request, self._engine, explain=True).plan
 
-    def _whole(self, request: ReadRequest, begun: float) -> tuple[pa.Table, Plan, Mapping[str, Any], float]:
+    def _whole(self, request: ReadRequest) -> tuple[pa.Table, Plan, Mapping[str, Any], float]:
         """Return the whole answer as Arrow, its plan, how to restore a frame, and when planning was done."""
         limit = parse_bytes(request.max_bytes)
         planned, schema, tables = self._run(request)
@@ -224,8 +224,8 @@ def _tell_left_out(plan: Plan, request: ReadRequest) -> None:
     rows = sum(placed.segment.stats.rows for placed in left_out)
     where = ", ".join(sorted({copy.tier.value for placed in left_out for copy in placed.copies}))
     message = (
-        f"tiers={[tier.value for tier in request.tiers]} leaves out {len(left_out)} segments with {rows:,} rows that are in "
-        f"{where}; the answer is partial. Name those tiers too, or pass missing='ignore'."
+        f"tiers={[tier.value for tier in request.tiers]} leaves out {len(left_out)} segments with {rows:,} rows that "
+        f"are in {where}; the answer is partial. Name those tiers too, or pass missing='ignore'."
     )
     if request.missing == "raise":
         raise UnavailableError(message, segments=len(left_out), rows=rows)

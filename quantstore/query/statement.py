@@ -24,6 +24,7 @@ from quantstore.stores import physical
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import View
+    from quantstore.catalog.records import TableRecord
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
     from quantstore.query.request import ReadRequest
@@ -127,9 +128,9 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
     return Statement(plan, rewritten.tree.sql(DIALECT), tuple(sources), params, rewritten.outputs)
 
 
-def _resolve(view: View, tree: exp.Expression) -> list[tuple[exp.Table, Any]]:
+def _resolve(view: View, tree: exp.Expression) -> list[tuple[exp.Table, TableRecord]]:
     """Return the references to stored tables with their records, each reference marked with its number."""
-    found = []
+    found: list[tuple[exp.Table, TableRecord]] = []
     for node in table_references(tree):
         record = view.table(node.name)
         if record is None:
@@ -142,7 +143,7 @@ def _resolve(view: View, tree: exp.Expression) -> list[tuple[exp.Table, Any]]:
 
 
 def _siblings(
-    node: exp.Table, found: list[tuple[exp.Table, Any]], forms: Mapping[str, TableForm]
+    node: exp.Table, found: list[tuple[exp.Table, TableRecord]], forms: Mapping[str, TableForm]
 ) -> dict[str, frozenset[str]]:
     """Return column names of what else stands in the same SELECT; an unknown source may have any column."""
     select = node.find_ancestor(exp.Select)

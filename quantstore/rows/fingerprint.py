@@ -161,19 +161,19 @@ def text_buffers(
 
 def _is_text(kind: pa.DataType) -> bool:
     t = pa.types
-    return t.is_string(kind) or t.is_large_string(kind) or t.is_binary(kind) or t.is_large_binary(kind)
+    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_binary(kind) or t.is_large_binary(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:
     t = pa.types
-    return t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind) or t.is_map(kind)
+    return bool(t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind) or t.is_map(kind))
 
 
 def _list_lengths(array: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
     if pa.types.is_map(array.type):
         array = array.cast(pa.list_(pa.struct([array.type.key_field, array.type.item_field])))
     lengths = pc.fill_null(pc.list_value_length(array), 0)
-    return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)
 
 
 def _list_values(array: pa.Array) -> pa.Array:
@@ -185,7 +185,7 @@ def _list_values(array: pa.Array) -> pa.Array:
 def _dictionary_hashes(array: pa.DictionaryArray) -> np.ndarray[Any, np.dtype[np.uint64]]:
     by_code = np.append(row_hashes(array.dictionary), np.uint64(0))
     codes = pc.fill_null(array.indices.cast(pa.int64()), len(array.dictionary)).to_numpy(zero_copy_only=False)
-    return by_code[codes]
+    return np.asarray(by_code[codes], np.uint64)
 
 
 def _fixed_hashes(array: pa.Array) -> np.ndarray[Any, np.dtype[np.uint64]]:
@@ -230,7 +230,7 @@ def _text_hashes(array: pa.Array) -> np.ndarray[Any, np.dtype[np.uint64]]:
     offsets, data = text_buffers(encoded.dictionary)
     by_code = np.append(_weighted_sums(offsets, data.astype(np.uint64) + np.uint64(1)), np.uint64(0))
     codes = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy(zero_copy_only=False)
-    return by_code[codes]
+    return np.asarray(by_code[codes], np.uint64)
 
 
 def _weighted_sums(offsets: Any, values: Any) -> np.ndarray[Any, np.dtype[np.uint64]]:

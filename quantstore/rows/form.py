@@ -117,19 +117,17 @@ def plain_types(schema: pa.Schema) -> pa.Schema:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _plain(kind.value_type), kind.ordered)
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
-    return kind
+    t = pa.types
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(kind, kind)
+    if t.is_dictionary(kind):
+        plain = pa.dictionary(kind.index_type, _plain(kind.value_type), kind.ordered)
+    elif t.is_list(kind):
+        plain = pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+    elif t.is_large_list(kind):
+        plain = pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
+    elif t.is_struct(kind):
+        plain = pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    return plain
 
 
 def check_columns(schema: pa.Schema) -> None:
@@ -144,7 +142,7 @@ def check_columns(schema: pa.Schema) -> None:
         folded = name.casefold()
         if folded in seen:
             raise InvalidInputError(
-                f"Columns {seen[folded]!r} and {name!r} differ only in case, and names are case-insensitive; rename one."
+                f"Columns {seen[folded]!r} and {name!r} differ only in case; names are case-insensitive, so rename one."
             )
         seen[folded] = name
     if SEQ in seen:
@@ -170,7 +168,7 @@ def find_time(schema: pa.Schema, wanted: str | None, table: str) -> str:
     stamps = [field.name for field in schema if pa.types.is_timestamp(field.type)]
     stamps = stamps or [field.name for field in schema if pa.types.is_date(field.type)]
     if len(stamps) == 1:
-        return stamps[0]
+        return str(stamps[0])
     if "ts" in stamps:
         return "ts"
     if stamps:
@@ -178,8 +176,8 @@ def find_time(schema: pa.Schema, wanted: str | None, table: str) -> str:
             f"Table {table!r} has several datetime columns ({', '.join(stamps)}); choose with time=."
         )
     raise InvalidInputError(
-        f"Table {table!r} needs a time column and none of {', '.join(map(repr, schema.names))} is a datetime; convert one "
-        "(pd.to_datetime) or name it with time=."
+        f"Table {table!r} needs a time column and none of {', '.join(map(repr, schema.names))} is a datetime; convert "
+        "one (pd.to_datetime) or name it with time=."
     )
 
 
@@ -197,7 +195,7 @@ def match_column(schema: pa.Schema, wanted: str, table: str, what: str = "column
     by_fold = {name.casefold(): name for name in schema.names}
     found = by_fold.get(str(wanted).casefold())
     if found is not None:
-        return found
+        return str(found)
     near = get_close_matches(str(wanted).casefold(), list(by_fold), n=1, cutoff=0.5)
     hint = f" Did you mean {by_fold[near[0]]!r}?" if near else f" It has {', '.join(map(repr, schema.names))}."
     raise InvalidInputError(f"Table {table!r} has no {what} column {wanted!r}.{hint}", table=table, column=str(wanted))

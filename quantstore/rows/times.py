@@ -31,7 +31,7 @@ def time_ns(column: pa.ChunkedArray, table: str) -> Int64s:
         raise InvalidInputError(
             f"The time column of table {table!r} has stamps outside 1677-09-21 to 2262-04-11; correct them."
         ) from error
-    return as_numpy(column.cast(pa.int64()))
+    return np.asarray(as_numpy(column.cast(pa.int64())), np.int64)
 
 
 def row_mask(stamps: Int64s, wanted: TimeRange) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -84,7 +84,7 @@ class Mover:
         """Move segments and return a receipt for each one that moved, wholly or in part.
 
         Raises:
-            IntegrityError: A source is damaged, or a copy reads back differently; what was committed before stays moved.
+            IntegrityError: A source is damaged, or a copy reads back differently; earlier commits stand.
             ConflictError: A segment was moved by another process meanwhile.
         """
         receipts: list[Receipt] = []
@@ -228,8 +228,8 @@ class Mover:
                 problem = f"other values in {', '.join(map(repr, differing)) or 'the set of columns'}"
         if problem:
             raise IntegrityError(
-                f"Moving table {self._record.name!r}, partition {segment.partition}, to {copy.tier.value}: the new copy "
-                f"reads back with {problem}. Nothing was changed; the source is intact.",
+                f"Moving table {self._record.name!r}, partition {segment.partition}, to {copy.tier.value}: the new "
+                f"copy reads back with {problem}. Nothing was changed; the source is intact.",
                 table=self._record.name,
                 partition=str(segment.partition),
                 tier=copy.tier.value,

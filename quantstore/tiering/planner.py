@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from quantstore.core.segment import Partition, PlacedSegment
 from quantstore.core.tier import Tier
-from quantstore.core.timerange import TimeRange
+from quantstore.core.timerange import ALWAYS, TimeRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def plan_moves(
     sources: Sequence[Tier],
     destination: Tier,
     *,
-    time: TimeRange = TimeRange(),
+    time: TimeRange = ALWAYS,
     has_condition: bool = False,
 ) -> list[PlannedMove]:
     """Return the moves that bring rows from `sources` to `destination`, oldest event time first.

@@ -20,8 +20,8 @@ _DAY_FORMAT = {Grain.DAY: "%Y-%m-%d", Grain.MONTH: "%Y-%m", Grain.YEAR: "%Y"}
 def location(spec: TableSpec, partition: Partition, tier: Tier, attempt_id: str, number: int) -> str:
     """Return the path of a copy, relative to the store's root and without a suffix.
 
-    Hot and warm copies lie flat in a folder per table; cold ones under `trade_date=/asset_class=`, the layout that other
-    engines expect (`trade_date_month=` and `trade_date_year=` for wider grains, as Iceberg names its transforms).
+    Hot and warm copies lie flat in a folder per table; cold ones under `trade_date=/asset_class=`, the layout that
+    other engines expect (`trade_date_month=` and `trade_date_year=` for wider grains, as Iceberg names transforms).
     """
     folder = quote_component(spec.name.casefold())
     file = f"{attempt_id}-{number:06d}"

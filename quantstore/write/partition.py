@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ def add_hidden(table: pa.Table, form: TableForm, asset_class: str | None) -> pa.
     time = table.column(form.spec.time)
     if time.null_count:
         raise InvalidInputError(
-            f"Time column {form.spec.time!r} has {time.null_count} empty values of {table.num_rows}; drop or fill them.",
+            f"Time column {form.spec.time!r} has {time.null_count} empty values in {table.num_rows} rows; fill them.",
             table=form.spec.name,
         )
     columns = dict(zip(table.column_names, table.columns, strict=True))
@@ -88,7 +89,7 @@ def split(table: pa.Table, form: TableForm, order: Order, first_ordinal: int, ma
         table, keys, time = table.take(pa.array(permutation)), keys[permutation], time[permutation]
     cuts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), table.num_rows]
     row_bytes = max(1, table.nbytes // table.num_rows)
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         partition = partitions[int(keys[start])]
         for low, high in _slices(start, end, max(1, max_bytes // row_bytes)):
             part = table.slice(low, high - low)
@@ -104,7 +105,7 @@ def split(table: pa.Table, form: TableForm, order: Order, first_ordinal: int, ma
 def _slices(start: int, end: int, most: int) -> Iterator[tuple[int, int]]:
     count = -(-(end - start) // most)
     edges = np.linspace(start, end, count + 1).astype(int).tolist()
-    yield from zip(edges, edges[1:], strict=False)
+    yield from pairwise(edges)
 
 
 def _without_constants(table: pa.Table, form: TableForm) -> pa.Table:
@@ -176,7 +177,7 @@ def _permutation(table: pa.Table, layout: TableLayout, order: Order, keys: Int64
 
     frame = pl.DataFrame(columns)
     sorted_rows = frame.select(pl.arg_sort_by(list(columns), maintain_order=True)).to_series()
-    return sorted_rows.to_numpy().astype(np.int64)
+    return np.asarray(sorted_rows.to_numpy(), np.int64)
 
 
 def in_store_order(table: pa.Table, layout: TableLayout, order: Order) -> pa.Table:

@@ -113,8 +113,8 @@ class Writer:
     def _result(self, outcome: WriteOutcome, form: TableForm, request: WriteRequest) -> WriteResult:
         if outcome.is_repeat:
             warnings.warn(
-                f"These rows are in table {form.spec.name!r} already, since version {outcome.version}; nothing was added. "
-                "Pass on_repeat='append' to add them again.",
+                f"These rows are in table {form.spec.name!r} already, since version {outcome.version}; nothing was "
+                "added. Pass on_repeat='append' to add them again.",
                 RepeatedWriteWarning,
                 stacklevel=4,
             )
@@ -249,8 +249,8 @@ def _refuse_other_form(form: TableForm, wishes: Wishes, schema: pa.Schema) -> No
     for what, wanted, fixed in (("time", wishes.time, spec.time), ("symbol", wishes.symbol, spec.symbol)):
         if wanted is not None and (fixed is None or wanted.casefold() != fixed.casefold()):
             raise InvalidInputError(
-                f"Table {spec.name!r} has {what} column {fixed!r}, fixed when it was made; leave {what}={wanted!r} out or "
-                "write to another table.",
+                f"Table {spec.name!r} has {what} column {fixed!r}, fixed when it was made; leave {what}={wanted!r} out "
+                "or write to another table.",
                 table=spec.name,
             )
     if wishes.key is not None and tuple(wishes.key) != spec.key:

@@ -1,0 +1,265 @@
+"""Rules for what compares values: operators, BETWEEN, IN, CASE, NULLIF, ANY and ALL.
+
+Beside a stamp with nanoseconds everything is brought to TIMESTAMP_NS. Where the stamp is a constant and the other side a
+column of microseconds, the constant is brought to microseconds instead, so that the engine can still prune by the column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlglot import exp
+
+from quantstore.query.expressions import node_rule, part, query_kind, refuse, swap, to_stamp, typed
+from quantstore.query.instants import bare, ceiling, clamped, floor
+from quantstore.query.kinds import OTHER, UNKNOWN, Kind, Tag
+from quantstore.query.scopes import Scope, Shape
+
+Bound = Callable[[exp.Expression, Kind], exp.Expression]
+
+# Microseconds lie below a stamp if and only if they lie below the first microsecond not before it, and so on.
+_BOUNDS: dict[str, tuple[Bound, Bound]] = {
+    "gt": (ceiling, floor),
+    "gte": (floor, ceiling),
+    "lt": (floor, ceiling),
+    "lte": (ceiling, floor),
+}
+"""What a constant stamp becomes, on the left and on the right of the operator."""
+
+
+@node_rule("eq", "neq", "gt", "gte", "lt", "lte", "nullsafeeq", "nullsafeneq")
+def _comparison(node: exp.Expression, scope: Scope) -> Kind:
+    if isinstance(node.expression, exp.Any | exp.All):
+        return _quantified(node, scope)
+    left, right = part(node, "this", scope), part(node, "expression", scope)
+    if not (left.carries_ns or right.carries_ns):
+        return OTHER
+    if left.is_ns != right.is_ns and _bounded(node, left, right, scope):
+        return OTHER
+    match(node.this, left, node.expression, right, scope)
+    return OTHER
+
+
+def _bounded(node: exp.Expression, left: Kind, right: Kind, scope: Scope) -> bool:
+    """Bring a constant stamp to the microseconds of the column it is compared with."""
+    side = 0 if left.is_ns else 1
+    stamp, other = (node.this, node.expression) if left.is_ns else (node.expression, node.this)
+    kind, other_kind = (left, right) if left.is_ns else (right, left)
+    fits = other_kind.is_micros or other_kind.tag is Tag.DATE
+    if node.key not in _BOUNDS or not fits or not is_constant(stamp) or is_constant(other):
+        return False
+    swap(stamp, lambda one: _BOUNDS[node.key][side](one, kind), scope)
+    return True
+
+
+def is_constant(node: exp.Expression) -> bool:
+    """Whether a value is the same for all rows."""
+    return not any(isinstance(one, exp.Column | exp.Query | exp.AggFunc | exp.Window | exp.Identifier) for one in node.walk())
+
+
+def match(left: exp.Expression, left_kind: Kind, right: exp.Expression, right_kind: Kind, scope: Scope) -> None:
+    """Bring two compared values to one kind where either has nanoseconds."""
+    if left_kind.is_ns or right_kind.is_ns:
+        if left_kind.is_nested or right_kind.is_nested:
+            raise refuse("A comparison", left if left_kind.is_ns else right, left_kind if left_kind.is_ns else right_kind)
+        to_stamp(right, right_kind, left, left_kind, scope, compare=True)
+        to_stamp(left, left_kind, right, right_kind, scope, compare=True)
+    elif left_kind.carries_ns or right_kind.carries_ns:
+        _match_nested(left, left_kind, right, right_kind, scope)
+
+
+def _match_nested(left: exp.Expression, left_kind: Kind, right: exp.Expression, right_kind: Kind, scope: Scope) -> None:
+    if Tag.NULL in {left_kind.tag, right_kind.tag} or _alike(left_kind, right_kind):
+        return
+    one, other = bare(left), bare(right)
+    if not isinstance(one, exp.Tuple) or not isinstance(other, exp.Tuple) or len(one.expressions) != len(other.expressions):
+        nested = (left, left_kind) if left_kind.carries_ns else (right, right_kind)
+        raise refuse("A comparison of lists, structs or rows", *nested)
+    pairs = zip(list(one.expressions), left_kind.parts, list(other.expressions), right_kind.parts, strict=True)
+    for part_left, kind_left, part_right, kind_right in pairs:
+        match(part_left, kind_left, part_right, kind_right, scope)
+
+
+def _alike(left: Kind, right: Kind) -> bool:
+    """Whether two nested kinds have nanoseconds in the same places."""
+    if not left.parts and not right.parts:
+        return left.is_ns == right.is_ns
+    return len(left.parts) == len(right.parts) and all(map(_alike, left.parts, right.parts))
+
+
+@node_rule("between")
+def _between(node: exp.Expression, scope: Scope) -> Kind:
+    keys = ("this", "low", "high")
+    kinds = {key: part(node, key, scope) for key in keys}
+    if not any(kind.carries_ns for kind in kinds.values()):
+        return OTHER
+    this, kind = node.this, kinds["this"]
+    bounds = {key: (node.args[key], kinds[key]) for key in keys[1:]}
+    stamps = [one for one, found in bounds.values() if found.is_ns]
+    if (kind.is_micros or kind.tag is Tag.DATE) and not is_constant(this) and all(is_constant(one) for one in stamps):
+        for key, bring in (("low", ceiling), ("high", floor)):
+            bound, found = bounds[key]
+            if found.is_ns:
+                swap(bound, lambda one, found=found, bring=bring: bring(one, found), scope)
+        return OTHER
+    if not kind.is_ns and stamps:
+        match(this, kind, stamps[0], next(found for _, found in bounds.values() if found.is_ns), scope)
+        kind = next(found for _, found in bounds.values() if found.is_ns) if not kind.is_ns else kind
+    for bound, found in bounds.values():
+        match(node.this, kind, bound, found, scope)
+    return OTHER
+
+
+@node_rule("in")
+def _in(node: exp.Expression, scope: Scope) -> Kind:
+    kind = part(node, "this", scope)
+    if node.args.get("query") is not None:
+        _in_query(node, "query", kind, scope)
+    elif node.args.get("field") is not None:
+        _in_list(node, kind, scope)
+    else:
+        kinds = [typed(child, scope) for child in list(node.expressions)]
+        _match_all(node, "this", kind, node.expressions, kinds, scope)
+    return OTHER
+
+
+def _match_all(
+    node: exp.Expression, key: str, kind: Kind, others: Sequence[exp.Expression], kinds: Sequence[Kind], scope: Scope
+) -> None:
+    """Bring a value and all it is compared with to one kind where any has nanoseconds."""
+    stamp = next((one for one in kinds if one.is_ns), None)
+    if stamp is not None and not kind.is_ns:
+        peer = next(other for other, one in zip(others, kinds, strict=True) if one.is_ns)
+        match(node.args[key], kind, peer, stamp, scope)
+        kind = stamp
+    for other, one in zip(list(others), kinds, strict=True):
+        match(node.args[key], kind, other, one, scope)
+
+
+def _in_list(node: exp.Expression, kind: Kind, scope: Scope) -> None:
+    """Match a value with the elements of a list; of a parameter its kind is that of its elements."""
+    listed = part(node, "field", scope)
+    field = node.args["field"]
+    if isinstance(field, exp.Placeholder):
+        _match_parameter(node, field, kind, listed, scope)
+        return
+    element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
+    if (kind.carries_ns or listed.carries_ns) and not (kind.is_ns and element.is_ns):
+        raise refuse("IN with a list", node.this if kind.carries_ns else field, kind if kind.carries_ns else listed)
+
+
+def _match_parameter(node: exp.Expression, field: exp.Expression, kind: Kind, element: Kind, scope: Scope) -> None:
+    if not kind.carries_ns or element.is_ns:
+        if element.is_ns and not kind.is_ns:
+            match(node.this, kind, field, element, scope)
+        return
+    if not (element.is_micros or element.tag is Tag.DATE):
+        raise refuse(f"IN ${field.name}", node.this, kind)
+    name = exp.to_identifier("_each", quoted=True)
+    each = exp.Lambda(this=clamped(name, element), expressions=[name.copy()])
+    swap(field, lambda one: exp.Anonymous(this="LIST_TRANSFORM", expressions=[one, each]), scope)
+
+
+def _in_query(node: exp.Expression, key: str, kind: Kind, scope: Scope) -> None:
+    """Match a value with the rows of a query, each column brought to the kind of what it is compared with."""
+    query = node.args[key]
+    query_kind(query, scope)
+    shape: Shape = scope.context.shapes[id(query)]
+    row = isinstance(bare(node.this), exp.Tuple)
+    values = list(bare(node.this).expressions) if row else [node.this]
+    kinds = list(kind.parts) if row else [kind]
+    if shape.is_open or len(shape.fields) != len(kinds):
+        if kind.carries_ns:
+            raise refuse("A comparison with a query whose columns are not known", node.this, kind)
+        return
+    changes: dict[int, Kind] = {}
+    for position, (value, own, field) in enumerate(zip(values, kinds, shape.fields, strict=True)):
+        if own.is_ns and not field.kind.is_ns:
+            changes[position] = own
+        elif field.kind.is_ns and not own.is_ns:
+            match(value, own, exp.column(field.name), field.kind, scope)
+        elif own.carries_ns and not _alike(own, field.kind):
+            raise refuse("A comparison", value, own)
+    if changes:
+        from quantstore.query.unions import recast
+
+        swap(query, lambda one: recast(one, shape, changes, scope, compare=True), scope)
+
+
+def _quantified(node: exp.Expression, scope: Scope) -> Kind:
+    """Match a value with ANY or ALL of a query's rows or a list's elements."""
+    kind = part(node, "this", scope)
+    among = node.expression
+    inner = among.this
+    if isinstance(inner, exp.Query):
+        carrier = exp.In(this=node.this.copy(), query=inner.copy())
+        carrier.set("this", node.this)
+        carrier.set("query", inner)
+        _in_query(carrier, "query", kind, scope)
+        node.set("this", carrier.this)
+        among.set("this", carrier.args["query"])
+        return OTHER
+    listed = typed(inner, scope)
+    array = bare(among.this)
+    if isinstance(array, exp.Array) and (kind.carries_ns or listed.carries_ns):
+        elements = list(array.expressions)
+        kinds = [listed.parts[0]] * len(elements) if listed.carries_ns else [typed(one, scope) for one in elements]
+        _match_all(node, "this", kind, elements, kinds, scope)
+    elif kind.carries_ns or listed.carries_ns:
+        element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
+        if not (kind.is_ns and element.is_ns):
+            raise refuse("ANY or ALL of a list", node.this if kind.carries_ns else among, kind if kind.carries_ns else listed)
+    return OTHER
+
+
+@node_rule("case", "if")
+def _case(node: exp.Expression, scope: Scope) -> Kind:
+    from quantstore.query.expressions import mix
+
+    whens = list(node.args.get("ifs") or [])
+    if isinstance(node, exp.If):
+        part(node, "this", scope)
+        results = [key for key in ("true", "false") if node.args.get(key) is not None]
+        kinds = [part(node, key, scope) for key in results]
+        return mix([node.args[key] for key in results], kinds, "IF", scope)
+    operand = part(node, "this", scope) if node.args.get("this") is not None else None
+    compared = [part(when, "this", scope) for when in whens]
+    if operand is not None:
+        _match_all(node, "this", operand, [when.this for when in whens], compared, scope)
+    kinds = [part(when, "true", scope) for when in whens]
+    if node.args.get("default") is not None:
+        kinds.append(part(node, "default", scope))
+    outcomes = [when.args["true"] for when in whens]
+    if node.args.get("default") is not None:
+        outcomes.append(node.args["default"])
+    return mix(outcomes, kinds, "CASE", scope)
+
+
+@node_rule("nullif")
+def _nullif(node: exp.Expression, scope: Scope) -> Kind:
+    """Compare exactly; where only the second has nanoseconds, the first stays what it is."""
+    kind, other = part(node, "this", scope), part(node, "expression", scope)
+    if not (kind.carries_ns or other.carries_ns):
+        return kind.as_value
+    if kind.is_ns:
+        match(node.this, kind, node.expression, other, scope)
+        return kind
+    if kind.carries_ns and _alike(kind, other):
+        return kind
+    raise refuse("NULLIF()", node.expression if other.carries_ns else node.this, other if other.carries_ns else kind)
+
+
+@node_rule("arraycontains")
+def _contains(node: exp.Expression, scope: Scope) -> Kind:
+    _match_element(node, "this", "expression", scope)
+    return OTHER
+
+
+def _match_element(node: exp.Expression, list_key: str, key: str, scope: Scope) -> None:
+    listed, kind = part(node, list_key, scope), part(node, key, scope)
+    element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
+    if element.is_ns:
+        to_stamp(node.args[key], kind, node.args[list_key], element, scope, compare=True)
+    elif kind.carries_ns or listed.carries_ns:
+        at = node.args[key] if kind.carries_ns else node.args[list_key]
+        raise refuse("A search in a list", at, kind if kind.carries_ns else listed)
