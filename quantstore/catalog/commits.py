@@ -104,7 +104,9 @@ class Commits:
             segment_id = _insert_segment(connection, table_id, schema_id, new, version, None, attempt)
             _insert_copy(connection, segment_id, new.copy, version, now)
         connection.execute(
-            update(schema.tables).where(schema.tables.c.table_id == table_id).values(changed_version=version)
+            update(schema.tables)
+            .where(schema.tables.c.table_id == table_id)
+            .values(changed_version=version, is_written=True, time=commit.spec.time, symbol=commit.spec.symbol)
         )
         _insert_change(
             connection,
@@ -183,7 +185,7 @@ class Commits:
 
 
 def _require_same_form(table: TableRecord, commit: WriteCommit) -> None:
-    if commit.must_create and table.changed_version != table.created_version:
+    if commit.must_create and table.is_written:
         raise ConflictError(f"Table {table.name!r} exists already; use mode='append' or 'overwrite'.", table=table.name)
     known_before = commit.table_id == table.table_id
     same_form = table.schema is None or table.schema.arrow == commit.schema.arrow
@@ -279,6 +281,7 @@ def _insert_table(connection: Connection, spec: TableSpec, version: int) -> int:
             "asset_class": spec.asset_class,
             "created_version": version,
             "changed_version": version,
+            "is_written": False,
         },
     )
     return _key(result)

@@ -18,6 +18,7 @@ class TableRecord:
         schema: The newest schema, or None before the first write fixes it.
         schema_id: Its number, or None.
         changed_version: The newest version that changed this table.
+        is_written: Whether a write has reached it, or it was only made.
     """
 
     table_id: int
@@ -26,6 +27,7 @@ class TableRecord:
     schema: TableSchema | None
     created_version: int
     changed_version: int
+    is_written: bool
 
     @property
     def name(self) -> str:

@@ -65,6 +65,7 @@ tables = Table(
     Column("asset_class", Text),
     Column("created_version", BigInteger, nullable=False),
     Column("changed_version", BigInteger, nullable=False),
+    Column("is_written", Boolean, nullable=False),
 )
 
 schemas = Table(

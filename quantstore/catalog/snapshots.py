@@ -103,6 +103,7 @@ def find_table(connection: Connection, name: str, version: int | None = None) ->
         schema=found[1] if found else None,
         created_version=row.created_version,
         changed_version=row.changed_version,
+        is_written=row.is_written,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from quantstore.query.expressions import floor_argument, mix, node_rule, part, refuse, swap, to_stamp, typed
+from quantstore.query.expressions import floor_argument, mix, named_rule, node_rule, part, refuse, swap, to_stamp, typed
 from quantstore.query.instants import (
     bare,
     ceiling,
@@ -190,7 +190,8 @@ def _at_time_zone(node: exp.Expression, scope: Scope) -> Kind:
     return _in_zone(node, node.this, kind, exp.AtTimeZone, node.args["zone"], scope)
 
 
-def timezone(node: exp.Expression, scope: Scope) -> Kind:
+@named_rule("timezone")
+def _timezone(node: exp.Expression, scope: Scope) -> Kind:
     """Rule for `timezone(zone, stamp)`, another spelling of AT TIME ZONE, and `timezone(stamp)`, an offset."""
     kinds = [typed(child, scope) for child in list(node.expressions)]
     if len(kinds) == 2:
@@ -234,7 +235,8 @@ def _strptime(node: exp.Expression, scope: Scope) -> Kind:
     return _parsed(node.args.get("format"))
 
 
-def try_strptime(node: exp.Expression, scope: Scope) -> Kind:
+@named_rule("try_strptime")
+def _try_strptime(node: exp.Expression, scope: Scope) -> Kind:
     """Rule for `try_strptime(text, format)`."""
     for child in list(node.expressions):
         typed(child, scope)

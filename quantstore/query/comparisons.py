@@ -10,10 +10,22 @@ from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
-from quantstore.query.expressions import node_rule, part, query_kind, refuse, swap, to_stamp, typed
+from quantstore.query.expressions import (
+    children,
+    mix,
+    named_rule,
+    node_rule,
+    part,
+    query_kind,
+    refuse,
+    swap,
+    to_stamp,
+    typed,
+)
 from quantstore.query.instants import bare, ceiling, clamped, floor
 from quantstore.query.kinds import OTHER, UNKNOWN, Kind, Tag
-from quantstore.query.scopes import Scope, Shape
+from quantstore.query.scopes import Scope
+from quantstore.query.unions import recast
 
 Bound = Callable[[exp.Expression, Kind], exp.Expression]
 
@@ -114,7 +126,7 @@ def _between(node: exp.Expression, scope: Scope) -> Kind:
 def _in(node: exp.Expression, scope: Scope) -> Kind:
     kind = part(node, "this", scope)
     if node.args.get("query") is not None:
-        _in_query(node, "query", kind, scope)
+        _match_query(node.this, kind, node.args["query"], scope)
     elif node.args.get("field") is not None:
         _in_list(node, kind, scope)
     else:
@@ -160,29 +172,26 @@ def _match_parameter(node: exp.Expression, field: exp.Expression, kind: Kind, el
     swap(field, lambda one: exp.Anonymous(this="LIST_TRANSFORM", expressions=[one, each]), scope)
 
 
-def _in_query(node: exp.Expression, key: str, kind: Kind, scope: Scope) -> None:
-    """Match a value with the rows of a query, each column brought to the kind of what it is compared with."""
-    query = node.args[key]
+def _match_query(value: exp.Expression, kind: Kind, query: exp.Expression, scope: Scope) -> None:
+    """Match a value, or a row of values, with the rows of a query."""
     query_kind(query, scope)
-    shape: Shape = scope.context.shapes[id(query)]
-    row = isinstance(bare(node.this), exp.Tuple)
-    values = list(bare(node.this).expressions) if row else [node.this]
-    kinds = list(kind.parts) if row else [kind]
+    shape = scope.context.shapes[id(query)]
+    is_row = isinstance(bare(value), exp.Tuple)
+    values = list(bare(value).expressions) if is_row else [value]
+    kinds = list(kind.parts) if is_row else [kind]
     if shape.is_open or len(shape.fields) != len(kinds):
         if kind.carries_ns:
-            raise refuse("A comparison with a query whose columns are not known", node.this, kind)
+            raise refuse("A comparison with a query whose columns are not known", value, kind)
         return
     changes: dict[int, Kind] = {}
-    for position, (value, own, field) in enumerate(zip(values, kinds, shape.fields, strict=True)):
+    for position, (one, own, field) in enumerate(zip(values, kinds, shape.fields, strict=True)):
         if own.is_ns and not field.kind.is_ns:
             changes[position] = own
         elif field.kind.is_ns and not own.is_ns:
-            match(value, own, exp.column(field.name), field.kind, scope)
+            match(one, own, exp.column(field.name), field.kind, scope)
         elif own.carries_ns and not _alike(own, field.kind):
-            raise refuse("A comparison", value, own)
+            raise refuse("A comparison", one, own)
     if changes:
-        from quantstore.query.unions import recast
-
         swap(query, lambda one: recast(one, shape, changes, scope, compare=True), scope)
 
 
@@ -190,32 +199,22 @@ def _quantified(node: exp.Expression, scope: Scope) -> Kind:
     """Match a value with ANY or ALL of a query's rows or a list's elements."""
     kind = part(node, "this", scope)
     among = node.expression
-    inner = among.this
-    if isinstance(inner, exp.Query):
-        carrier = exp.In(this=node.this.copy(), query=inner.copy())
-        carrier.set("this", node.this)
-        carrier.set("query", inner)
-        _in_query(carrier, "query", kind, scope)
-        node.set("this", carrier.this)
-        among.set("this", carrier.args["query"])
+    if isinstance(among.this, exp.Query):
+        _match_query(node.this, kind, among.this, scope)
         return OTHER
-    listed = typed(inner, scope)
+    listed = typed(among.this, scope)
     array = bare(among.this)
-    if isinstance(array, exp.Array) and (kind.carries_ns or listed.carries_ns):
-        elements = list(array.expressions)
-        kinds = [listed.parts[0]] * len(elements) if listed.carries_ns else [typed(one, scope) for one in elements]
-        _match_all(node, "this", kind, elements, kinds, scope)
-    elif kind.carries_ns or listed.carries_ns:
-        element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
-        if not (kind.is_ns and element.is_ns):
-            raise refuse("ANY or ALL of a list", node.this if kind.carries_ns else among, kind if kind.carries_ns else listed)
+    element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
+    if (kind.carries_ns or element.carries_ns) and isinstance(array, exp.Array):
+        kinds = [element] * len(array.expressions)
+        _match_all(node, "this", kind, array.expressions, kinds, scope)
+    elif (kind.carries_ns or listed.carries_ns) and not (kind.is_ns and element.is_ns):
+        raise refuse("ANY or ALL of a list", node.this if kind.carries_ns else among, kind if kind.carries_ns else listed)
     return OTHER
 
 
 @node_rule("case", "if")
 def _case(node: exp.Expression, scope: Scope) -> Kind:
-    from quantstore.query.expressions import mix
-
     whens = list(node.args.get("ifs") or [])
     if isinstance(node, exp.If):
         part(node, "this", scope)
@@ -250,16 +249,13 @@ def _nullif(node: exp.Expression, scope: Scope) -> Kind:
 
 
 @node_rule("arraycontains")
+@named_rule("list_contains", "list_has", "array_has", "list_position", "list_indexof", "array_position", "array_indexof")
 def _contains(node: exp.Expression, scope: Scope) -> Kind:
-    _match_element(node, "this", "expression", scope)
-    return OTHER
-
-
-def _match_element(node: exp.Expression, list_key: str, key: str, scope: Scope) -> None:
-    listed, kind = part(node, list_key, scope), part(node, key, scope)
+    kinds = [typed(child, scope) for child in children(node)]
+    (among, value), (listed, kind) = list(children(node))[:2], kinds[:2]
     element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
     if element.is_ns:
-        to_stamp(node.args[key], kind, node.args[list_key], element, scope, compare=True)
+        to_stamp(value, kind, among, element, scope, compare=True)
     elif kind.carries_ns or listed.carries_ns:
-        at = node.args[key] if kind.carries_ns else node.args[list_key]
-        raise refuse("A search in a list", at, kind if kind.carries_ns else listed)
+        raise refuse("A search in a list", value if kind.carries_ns else among, kind if kind.carries_ns else listed)
+    return OTHER

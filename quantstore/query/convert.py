@@ -100,7 +100,7 @@ def _special_columns(table: pa.Table, dtype_backend: str | None, frame: Mapping[
     for field in table.schema:
         kind, recorded = field.type, written.get(field.name, "")
         nullable = _NULLABLE.get(str(kind))
-        if recorded.endswith("[pyarrow]") and recorded != "string[pyarrow]":
+        if recorded.endswith("[pyarrow]"):
             special[field.name] = pd.ArrowDtype(kind)
         elif recorded and recorded[0].isupper() and recorded in {*_NULLABLE.values(), "Float32", "Float64"}:
             special[field.name] = pd.api.types.pandas_dtype(recorded)

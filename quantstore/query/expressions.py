@@ -48,9 +48,23 @@ def node_rule(*keys: str) -> Callable[[NodeRule], NodeRule]:
     return register
 
 
+NAMED: dict[str, NodeRule] = {}
+
+
+def named_rule(*names: str) -> Callable[[NodeRule], NodeRule]:
+    """Register the rule of functions that the parser has no node for, by their names."""
+
+    def register(rule: NodeRule) -> NodeRule:
+        for name in names:
+            NAMED[name] = rule
+        return rule
+
+    return register
+
+
 def typed(node: exp.Expression, scope: Scope) -> Kind:
     """Visit an expression: change what must be changed in it, in place, and return its kind."""
-    rule = NODES.get(node.key)
+    rule = NAMED.get(function_name(node)) if isinstance(node, exp.Anonymous) else NODES.get(node.key)
     if rule is not None:
         return rule(node, scope)
     return _function(node, scope) if isinstance(node, exp.Func) else _unknown(node, scope)

@@ -24,7 +24,7 @@ from quantstore.rows.form import TableForm
 Evaluate = Callable[[list[str]], list[Any]]
 """Evaluates column-free SQL expressions in one go."""
 
-_CONSTANT = (
+_CONSTANT: tuple[type[exp.Expression], ...] = (
     exp.Literal,
     exp.Cast,
     exp.TryCast,

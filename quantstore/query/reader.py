@@ -20,7 +20,6 @@ from quantstore.query.plan import Plan, plan_scan
 from quantstore.query.report import ReadReport
 from quantstore.query.request import ReadRequest
 from quantstore.query.resolve import unknown_table
-from quantstore.query.statement import Statement, prepare
 from quantstore.rows.form import TableForm, known_form, match_column
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from quantstore.catalog.records import TableRecord
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
+    from quantstore.query.statement import Statement
     from quantstore.stores.base import SegmentStore
 
 _REPLANS = 5
@@ -78,7 +78,7 @@ class Reader:
             record = self._bare_table(view, request)
             if record is not None:
                 return self._plan_bare(view, record, request, explain=True).plan
-            return prepare(view, request, self._engine, explain=True).plan
+            return self._plan_sql(view, request, explain=True).plan
 
     def _whole(self, request: ReadRequest) -> tuple[pa.Table, Plan, Mapping[str, Any], float]:
         """Return the whole answer as Arrow, its plan, how to restore a frame, and when planning was done."""
@@ -92,6 +92,8 @@ class Reader:
             refuse_larger(size, limit)
             parts.append(table)
         whole = _joined(parts, schema)
+        if isinstance(planned, _Bare) and not whole.num_rows:
+            whole = planned.form.empty_table(planned.columns)
         return whole, planned.plan, frame, done
 
     def _run(self, request: ReadRequest) -> tuple[_Bare | Statement, pa.Schema, Iterator[pa.Table]]:
@@ -102,7 +104,7 @@ class Reader:
             if record is not None:
                 planned = self._plan_bare(view, record, request)
             else:
-                planned = prepare(view, request, self._engine)
+                planned = self._plan_sql(view, request)
         _tell_left_out(planned.plan, request)
         self._catalog.access.record(
             {choice.placed.segment.segment_id for scan in planned.plan.scans for choice in scan.choices}
@@ -180,6 +182,11 @@ class Reader:
                 "start=, end=, dates=, symbols= and columns= go with the name of a table; in SQL use WHERE and SELECT."
             )
         return None
+
+    def _plan_sql(self, view: View, request: ReadRequest, *, explain: bool = False) -> Statement:
+        from quantstore.query.statement import prepare  # the SQL parser is loaded by the first SQL query
+
+        return prepare(view, request, self._engine, explain=explain)
 
     def _plan_bare(self, view: View, record: TableRecord, request: ReadRequest, *, explain: bool = False) -> _Bare:
         if request.params:

@@ -105,6 +105,8 @@ class Context:
         edits: Number of changes made so far.
         later: What remains to be done once all named hidden columns are known.
         visit_query: Walks a query inside an expression.
+        shapes: Result columns of queries inside expressions, by the node's id.
+        orders: First key of the ORDER BY of windows and its kind, by the node's id.
     """
 
     tables: Mapping[str, tuple[Shape, Mapping[str, Field]]]
@@ -115,6 +117,7 @@ class Context:
     edits: int = 0
     later: list[Callable[[], None]] = field(default_factory=list)
     shapes: dict[int, Shape] = field(default_factory=dict)
+    orders: dict[int, tuple[exp.Expression, Kind]] = field(default_factory=dict)
 
     def exposes(self, relation: Relation) -> frozenset[str]:
         """Return the hidden columns of a relation that the query names somewhere, lower-cased."""

@@ -18,7 +18,6 @@ from quantstore.query.plan import Plan, Scan, plan_scan
 from quantstore.query.prune import segment_filter
 from quantstore.query.relations import Relations
 from quantstore.query.resolve import unknown_table
-from quantstore.query.rewrite import OutputColumn, rewrite
 from quantstore.rows.form import TableForm, known_form
 from quantstore.stores import physical
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
     from quantstore.query.request import ReadRequest
+    from quantstore.query.rewrite import OutputColumn
     from quantstore.stores.base import SegmentStore
 
 _MARK = "quantstore_scan"
@@ -95,6 +95,8 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
         NotFoundError: A table does not exist; the nearest is named.
         UnsupportedError: The statement does with a stamp what cannot be done exactly.
     """
+    from quantstore.query.rewrite import rewrite
+
     params = bind(request.params, engine.check_statement(request.query))
     tree = parse(request.query)
     if tree is None:
@@ -192,8 +194,8 @@ def _unparsed(view: View, request: ReadRequest, params: Mapping[str, Any], *, ex
         for field in form.schema:
             if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
                 raise UnsupportedError(
-                    f"This statement cannot be analysed, and column {field.name!r} of table {name!r} holds nanoseconds, "
-                    "which the engine alone would cut. Put the unusual part around a plain SELECT of the table."
+                    f"This statement cannot be analysed, and column {field.name!r} of table {name!r} holds "
+                    "nanoseconds, which the engine alone would cut. Put the unusual part around a plain SELECT."
                 )
         scan = plan_scan(view, record, name, EVERYTHING, request.tiers, explain=explain)
         columns = tuple(one for one in form.schema.names if one not in form.hidden or one.casefold() in words)
@@ -218,10 +220,16 @@ def restored(table: pa.Table, outputs: tuple[OutputColumn, ...] | None, forms: M
     for position, output in enumerate(outputs):
         column, field = table.column(position), table.schema.field(position)
         if output.source is not None and output.source[0] in forms:
-            schema = forms[output.source[0]].schema
-            column = physical.from_engine(column, schema.field(output.source[1]))
+            column = _own_type(column, forms[output.source[0]], output.source[1])
         elif output.zone is not None and column.type == pa.timestamp("ns"):
             column = column.cast(pa.timestamp("ns", output.zone))
         columns.append(column)
         fields.append(pa.field(field.name, column.type))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _own_type(column: pa.ChunkedArray, form: TableForm, name: str) -> pa.ChunkedArray:
+    """Return an unchanged copy of a stored column in its own type; only ordered categories are fixed in advance."""
+    field = form.schema.field(name)
+    is_ordered = pa.types.is_dictionary(field.type) and field.type.ordered
+    return physical.from_engine(column, field, form.categories(name) if is_ordered else None)

@@ -45,7 +45,7 @@ class TableForm:
         spec: Name, time column and the like.
         schema: The user's columns followed by the hidden ones that are not theirs.
         hidden: Names of the hidden ones.
-        frame: How to restore a pandas frame.
+        frame: How to restore what was written: `categories`, and for a pandas frame index and dtypes.
     """
 
     spec: TableSpec
@@ -57,6 +57,23 @@ class TableForm:
     def visible(self) -> pa.Schema:
         """The user's columns."""
         return pa.schema([field for field in self.schema if field.name not in self.hidden])
+
+    def categories(self, column: str) -> pa.Array | None:
+        """Return the categories recorded for a column, in order, or None."""
+        listed = self.frame.get("categories", {}).get(column)
+        return None if listed is None else pa.array(listed, self.schema.field(column).type.value_type)
+
+    def empty_table(self, columns: tuple[str, ...]) -> pa.Table:
+        """Return a table of no rows with the columns' types and recorded categories."""
+        arrays = []
+        for field in (self.schema.field(name) for name in columns):
+            categories = self.categories(field.name) if pa.types.is_dictionary(field.type) else None
+            if categories is None:
+                arrays.append(pa.chunked_array([], field.type))
+            else:
+                codes = pa.array([], field.type.index_type)
+                arrays.append(pa.DictionaryArray.from_arrays(codes, categories, ordered=field.type.ordered))
+        return pa.table(arrays, names=list(columns))
 
     @property
     def layout(self) -> TableLayout:

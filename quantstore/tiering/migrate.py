@@ -13,7 +13,6 @@ from quantstore.errors import ConflictError, InvalidInputError
 from quantstore.query.plan import Choice
 from quantstore.query.relations import quote
 from quantstore.query.request import ReadRequest
-from quantstore.query.statement import Statement, prepare
 from quantstore.rows.form import TableForm, known_form
 from quantstore.tiering.mover import Matching, Mover
 from quantstore.tiering.planner import PlannedMove, ProposedMove, plan_moves
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from quantstore.core.segment import PlacedSegment
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
+    from quantstore.query.statement import Statement
     from quantstore.stores.base import SegmentStore
 
 _ROUNDS = 8
@@ -103,6 +103,8 @@ class Migrator:
         Raises:
             InvalidInputError: `where` is no condition on the rows of this table.
         """
+        from quantstore.query.statement import prepare
+
         query = f'SELECT "_seq" FROM {quote(self._record.name)} WHERE ({where})'
         with self._catalog.view() as view:
             statement = prepare(view, ReadRequest(query), self._engine)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE
 from quantstore.errors import InvalidInputError
 from quantstore.rows.form import TableForm
+from quantstore.write.source import categories_of
 
 _INTEGERS = (pa.types.is_signed_integer, pa.types.is_unsigned_integer)
 
@@ -31,6 +32,7 @@ def conform(table: pa.Table, form: TableForm, *, tz: str | None = None) -> pa.Ta
         if field.name == form.spec.time and tz is not None:
             column = _localise(column, field, tz)
         try:
+            _check_order(column, field, form)
             arrays.append(_cast(column, field.type))
             names.append(field.name)
         except (pa.ArrowException, ValueError) as error:
@@ -77,6 +79,17 @@ def _localise(column: pa.ChunkedArray, field: pa.Field, zone: str) -> pa.Chunked
         ) from error
 
 
+def _check_order(column: pa.ChunkedArray, field: pa.Field, form: TableForm) -> None:
+    """Refuse categories that would change the order of ordered ones."""
+    kind = field.type
+    if not (pa.types.is_dictionary(kind) and kind.ordered and pa.types.is_dictionary(column.type)):
+        return
+    recorded = form.frame.get("categories", {}).get(field.name)
+    found = categories_of(column)
+    if recorded is not None and found is not None and found != recorded:
+        raise ValueError(f"the ordered categories are {recorded}")
+
+
 def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     """Cast where no value can change; raise ValueError where one could."""
     kind = column.type
@@ -85,7 +98,7 @@ def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     if not _is_lossless(kind, wanted):
         raise ValueError("cast it first")
     if pa.types.is_dictionary(kind) and pa.types.is_dictionary(wanted) and wanted.ordered:
-        raise ValueError("ordered categories must be written with the same type")
+        raise ValueError("ordered categories must have the table's type")
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
     if pa.types.is_dictionary(wanted):

@@ -13,6 +13,7 @@ import pyarrow as pa
 from quantstore.errors import InvalidInputError
 
 DEFAULT_INDEX_NAME = "ts"
+MAX_RECORDED_CATEGORIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Source:
         schema: Arrow schema of every table.
         tables: The rows; a single table where the caller held them all, else consumed once, lazily.
         is_stream: Whether the rows arrive bit by bit and may exceed memory.
-        frame: How to restore a pandas frame: `index` columns, their original `index_names`, `dtypes` and `freq`.
+        frame: How to restore what was written: `categories` of category columns in order and, of a pandas frame,
+            `index` columns, their original `index_names`, `dtypes` and `freq`.
     """
 
     schema: pa.Schema
@@ -44,7 +46,7 @@ def open_source(data: Any) -> Source:
     """
     table = _whole_table(data)
     if table is not None:
-        return Source(table.schema.remove_metadata(), [table], frame=table_frame(data))
+        return Source(table.schema.remove_metadata(), [table], frame=_frame(data, table))
     if isinstance(data, pa.RecordBatchReader):
         return _reader_source(data)
     if _is_polars_lazy(data):
@@ -59,13 +61,28 @@ def open_source(data: Any) -> Source:
     )
 
 
-def table_frame(data: Any) -> dict[str, Any]:
-    """Return how to restore a pandas frame like `data`; empty for anything else."""
+def _frame(data: Any, table: pa.Table) -> dict[str, Any]:
+    """Return how to restore a frame like `data`."""
+    categories = {
+        field.name: listed
+        for field in table.schema
+        if pa.types.is_dictionary(field.type) and (listed := categories_of(table.column(field.name))) is not None
+    }
+    frame: dict[str, Any] = {"categories": categories} if categories else {}
     if not _is_pandas(data):
-        return {}
+        return frame
     from quantstore.write.pandas_source import describe_frame
 
-    return describe_frame(data)
+    return frame | describe_frame(data)
+
+
+def categories_of(column: pa.ChunkedArray) -> list[str] | None:
+    """Return the categories of a category column in order, or None where they are not texts or too many to record."""
+    if column.num_chunks == 0:
+        return None
+    dictionary = column.unify_dictionaries().chunk(0).dictionary
+    listed = dictionary.to_pylist() if len(dictionary) <= MAX_RECORDED_CATEGORIES else [None]
+    return listed if all(isinstance(one, str) for one in listed) else None
 
 
 def _whole_table(data: Any) -> pa.Table | None:

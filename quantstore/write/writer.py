@@ -228,7 +228,7 @@ class _Attempted:
 
 
 def _refuse_existing(record: TableRecord | None, name: str) -> None:
-    if record is not None and record.changed_version != record.created_version:
+    if record is not None and record.is_written:
         raise ConflictError(f"Table {name!r} exists already; use mode='append' or 'overwrite'.", table=name)
 
 

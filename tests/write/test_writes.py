@@ -163,7 +163,7 @@ def test_a_trade_date_column_is_believed(store):
 
 
 def test_days_before_1970_and_zones_far_from_utc_fall_into_utc_dates(store):
-    ts = pd.to_datetime(["1969-12-31 23:59:59.999999999", "1970-01-01 00:00:00"]).tz_localize("UTC")
+    ts = pd.to_datetime(["1969-12-31 23:59:59.999999999", "1970-01-01"], format="ISO8601").tz_localize("UTC")
     store.write(pd.DataFrame({"ts": ts.tz_convert("Pacific/Kiritimati"), "x": [1, 2]}), "t")
     assert store.table("t").placement()["trade_date"].astype(str).tolist() == ["1969-12-31", "1970-01-01"]
 

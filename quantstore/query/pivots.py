@@ -1,0 +1,59 @@
+"""PIVOT and UNPIVOT: results whose columns depend on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from quantstore.errors import InvalidInputError
+from quantstore.query.expressions import refuse
+from quantstore.query.kinds import NULL, Kind
+from quantstore.query.scopes import Relation, Scope, Shape
+
+Visit = Callable[[exp.Expression, Scope], Kind]
+
+
+def pivoted(relation: Relation, pivot: exp.Expression, scope: Scope, visit: Visit) -> Shape:
+    """Visit a PIVOT or UNPIVOT; of the result only the columns handed on are known."""
+    inner = Scope(scope.context, scope.parent, scope.ctes, [relation])
+    _check_hidden(relation, scope)
+    named = {column.name.lower() for column in pivot.find_all(exp.Column) if column.find_ancestor(exp.Pivot) is pivot}
+    kinds = {one.name.lower(): one.kind for one in relation.shape.fields}
+    group = pivot.args.get("group")
+    grouped = {one.name.lower() for one in group.expressions} if group is not None else set()
+    if not pivot.args.get("unpivot"):
+        for key in ("expressions", "using", "fields"):
+            for one in _listed(pivot.args.get(key)):
+                kind = NULL if isinstance(one, exp.Identifier) else visit(one, inner)
+                if kind.carries_ns:
+                    raise refuse("PIVOT", one, kind)
+    for name in named - grouped:
+        kind = kinds.get(name, NULL)
+        is_value = pivot.args.get("unpivot") or any(name == one.name.lower() for one in _listed(pivot.args.get("expressions")))
+        if kind.carries_ns and is_value:
+            raise refuse("UNPIVOT" if pivot.args.get("unpivot") else "PIVOT", exp.column(name), kind)
+    kept = [
+        one
+        for one in relation.shape.fields
+        if (one.name.lower() in grouped if grouped else one.name.lower() not in named)
+    ]
+    return Shape(tuple(kept), is_open=True)
+
+
+def _listed(value: object) -> list[exp.Expression]:
+    return [one for one in value if isinstance(one, exp.Expression)] if isinstance(value, list) else []
+
+
+def _check_hidden(relation: Relation, scope: Scope) -> None:
+    def check() -> None:
+        for name in sorted(scope.context.exposes(relation)):
+            raise InvalidInputError(
+                f"PIVOT takes every column of {relation.table!r}, and this query names its hidden column {name!r}; "
+                "name the wanted columns in a subquery.",
+                column=name,
+            )
+
+    if relation.hidden:
+        scope.context.later.append(check)
+

@@ -1,0 +1,350 @@
+"""The walk over queries: common table expressions, set operations, SELECTs and the columns they return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlglot import exp
+
+from quantstore.errors import UnsupportedError
+from quantstore.query.expressions import children, swap, typed
+from quantstore.query.functions import Use, function_name, rule_for
+from quantstore.query.kinds import UNKNOWN, Kind, Tag
+from quantstore.query.pivots import pivoted
+from quantstore.query.scopes import (
+    ANY_SHAPE,
+    Context,
+    Ctes,
+    Field,
+    Relation,
+    Scope,
+    Shape,
+    Source,
+    distinct_names,
+    renamed,
+)
+from quantstore.query.sources import add_join, add_source, values_shape, visit
+from quantstore.query.stars import expanded, scan, star_columns, star_of
+from quantstore.query.unions import operands, recast, united
+from quantstore.query.windows import visit_window
+
+
+def clause(node: exp.Expression, name: str) -> exp.Expression | None:
+    """Return a clause whose key is a Python keyword (`from`, `with`), under whichever name the parser keeps it."""
+    found = node.args.get(f"{name}_")
+    return found if found is not None else node.args.get(name)
+
+
+def visit_query(node: exp.Expression, parent: Scope | None, ctes: Ctes, context: Context) -> Shape:
+    """Visit a query, change what must be changed in it, and return its columns."""
+    ctes = _with(node, parent, ctes, context)
+    if isinstance(node, exp.Select):
+        return _select(node, parent, ctes, context)
+    if isinstance(node, exp.SetOperation):
+        return _set_operation(node, parent, ctes, context)
+    if isinstance(node, exp.Subquery):
+        return _parenthesised(node, parent, ctes, context)
+    scope = Scope(context, parent, ctes)
+    if isinstance(node, exp.Values):
+        return values_shape(node, scope)
+    if isinstance(node, exp.Pivot):
+        relations = add_source(node.this, scope)
+        return pivoted(relations[-1], node, scope, visit)
+    if isinstance(node, exp.Table):
+        add_source(node, scope)
+        return Shape(tuple(one for _, one in scope.visible()), scope.is_open)
+    return _other(node, scope)
+
+
+def _other(node: exp.Expression, scope: Scope) -> Shape:
+    """Visit a statement around a query, such as DESCRIBE, which shows the engine's own view of the columns."""
+    inner = node.this
+    if isinstance(inner, exp.Query | exp.Table):
+        shape = visit_query(inner, scope.parent, scope.ctes, scope.context)
+        return Shape(shape.fields, is_open=True)
+    return ANY_SHAPE
+
+
+def _with(node: exp.Expression, parent: Scope | None, ctes: Ctes, context: Context) -> Ctes:
+    """Return the common table expressions known inside a query, its own ones visited and added."""
+    clauses = clause(node, "with")
+    if clauses is None:
+        return ctes
+    known = dict(ctes)
+    for cte in clauses.expressions:
+        alias = cte.args["alias"]
+        names = [column.name for column in alias.args.get("columns") or []]
+        name = alias.name.casefold()
+        if clauses.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
+            shape = _recursive(cte, name, names, parent, known, context)
+        else:
+            shape = visit_query(cte.this, parent, known, context)
+        fields = shape.fields if shape.is_open else distinct_names(shape.fields)
+        known[name] = renamed(Shape(fields, shape.is_open), names)
+    return known
+
+
+def _recursive(
+    cte: exp.Expression, name: str, names: list[str], parent: Scope | None, ctes: Ctes, context: Context
+) -> Shape:
+    """Visit a recursive query: the first branch gives the types, as in the engine; the second is brought to them."""
+    union = cte.this
+    inner = _with(union, parent, ctes, context)
+    anchor = visit_query(union.this, parent, inner, context)
+    fields = anchor.fields if anchor.is_open else distinct_names(anchor.fields)
+    without = tuple(Field(one.name, one.kind) for one in fields)
+    itself = {**inner, name: renamed(Shape(without, anchor.is_open), names)}
+    step = visit_query(union.expression, parent, itself, context)
+    scope = Scope(context, parent, inner)
+    changes: dict[int, Kind] = {}
+    if anchor.is_open or step.is_open or len(anchor.fields) != len(step.fields):
+        _refuse_mixed([*anchor.fields, *step.fields] if anchor.is_open or step.is_open else [])
+        return Shape(without, anchor.is_open)
+    for position, (one, other) in enumerate(zip(anchor.fields, step.fields, strict=True)):
+        if one.kind.is_ns and not other.kind.is_ns:
+            changes[position] = one.kind
+        elif other.kind.carries_ns and not one.kind.carries_ns:
+            _refuse_mixed([other])
+    if changes:
+        swap(union.expression, lambda query: recast(query, step, changes, scope, compare=False), scope)
+    return Shape(without)
+
+
+def _refuse_mixed(fields: Iterable[Field]) -> None:
+    for one in fields:
+        if one.kind.carries_ns:
+            raise UnsupportedError(
+                f"Column {one.name!r} of a recursive query has nanoseconds in one part and not in the other; cast both to "
+                "one type.",
+                column=one.name,
+            )
+
+
+def _set_operation(node: exp.Expression, parent: Scope | None, ctes: Ctes, context: Context) -> Shape:
+    branches = list(operands(node))
+    shapes = [visit_query(branch, parent, ctes, context) for branch in branches]
+    scope = Scope(context, parent, ctes)
+    shape = united(node, branches, shapes, scope)
+    _modifiers(node, shape, scope)
+    return shape
+
+
+def _parenthesised(node: exp.Expression, parent: Scope | None, ctes: Ctes, context: Context) -> Shape:
+    scope = Scope(context, parent, ctes)
+    if isinstance(node.this, exp.Table):
+        add_source(node, scope)
+        return Shape(tuple(one for _, one in scope.visible()), scope.is_open)
+    shape = visit_query(node.this, parent, ctes, context)
+    _modifiers(node, shape, scope)
+    return shape
+
+
+def _modifiers(node: exp.Expression, shape: Shape, scope: Scope) -> None:
+    """Visit ORDER BY and LIMIT of a set operation or of a query in parentheses."""
+    inner = Scope(scope.context, scope.parent, scope.ctes, [Relation("", None, shape)])
+    for key in ("order", "limit", "offset"):
+        if node.args.get(key) is not None:
+            visit(node.args[key], inner)
+
+
+# SELECT
+
+
+def _select(node: exp.Select, parent: Scope | None, ctes: Ctes, context: Context) -> Shape:
+    scope = Scope(context, parent, ctes)
+    source = clause(node, "from")
+    if source is not None:
+        add_source(source.this, scope)
+    for join in node.args.get("joins") or []:
+        add_join(join, scope)
+    for lateral in node.args.get("laterals") or []:
+        add_source(lateral, scope)
+    for window in node.args.get("windows") or []:
+        scope.windows[window.name.lower()] = window
+        if context.is_typed:
+            visit_window(window, scope)
+        else:
+            _scan_below(window, scope)
+    shape = _result(node, scope)
+    for key in ("where", "group", "having", "qualify", "limit", "offset", "distinct", "sample"):
+        if isinstance(node.args.get(key), exp.Expression):
+            visit(node.args[key], scope)
+    if node.args.get("order") is not None:
+        _order_by(node.args["order"], scope)
+    return shape
+
+
+def _scan_below(node: exp.Expression, scope: Scope) -> None:
+    for child in list(children(node)):
+        scan(child, scope)
+
+
+def _order_by(order: exp.Expression, scope: Scope) -> None:
+    """Visit ORDER BY, where a bare name means a result column before any other."""
+    for ordered in order.expressions:
+        key = ordered.this
+        is_result = isinstance(key, exp.Column) and len(key.parts) == 1 and key.name.lower() in scope.aliases
+        if not is_result:
+            visit(key, scope)
+
+
+def _result(node: exp.Select, scope: Scope) -> Shape:
+    """Visit the result columns, left to right: later ones can name earlier ones."""
+    fields: list[Field] = []
+    is_open = False
+    items: list[exp.Expression] = []
+    for item in list(node.expressions):
+        several = _several(item, scope)
+        if several is None:
+            is_open = True
+            items.append(item)
+            continue
+        found, kept = several
+        fields += found
+        items += kept
+        for one in found:
+            if not isinstance(item, exp.Column | exp.Star):
+                scope.aliases[one.name.lower()] = one
+    if any(one is not other for one, other in zip(items, node.expressions, strict=False)) or len(items) != len(node.expressions):
+        node.set("expressions", items)
+    return Shape(tuple(fields), is_open)
+
+
+Result = tuple[list[Field], list[exp.Expression]]
+
+
+def _several(item: exp.Expression, scope: Scope) -> Result | None:
+    """Visit one entry of the result and return the columns it makes and what stands for it, or None where not known."""
+    if star_of(item) is not None:
+        fields = [one for _, one in star_columns(item, scope)]
+        if _is_open_star(item, scope):
+            _refuse_open(fields)
+            return None
+        return fields, [item]
+    if isinstance(item, exp.Like | exp.SimilarTo | exp.Not) and star_of(item.this) is not None:
+        return _patterned(item, scope)
+    if item.find(exp.Columns) is not None and not _in_query(item):
+        return _columns(item, scope)
+    return _single(item, scope)
+
+
+def _refuse_open(fields: list[Field]) -> None:
+    """Let columns pass that need no care; the engine's types are final where not all columns are known."""
+    del fields
+
+
+def _is_open_star(item: exp.Expression, scope: Scope) -> bool:
+    if not isinstance(item, exp.Column):
+        return scope.is_open
+    around: Scope | None = scope
+    while around is not None:
+        for relation in around.relations:
+            if relation.name == item.table.lower():
+                return relation.shape.is_open
+        around = around.parent
+    return True
+
+
+def _in_query(item: exp.Expression) -> bool:
+    columns = item.find(exp.Columns)
+    inner = columns.find_ancestor(exp.Query) if columns is not None else None
+    outer = item.find_ancestor(exp.Query)
+    return inner is not outer
+
+
+def _patterned(item: exp.Expression, scope: Scope) -> Result | None:
+    """A star with LIKE: names decide, which the engine compares; only that no nanoseconds are lost is seen to."""
+    star_columns(item.this, scope)
+    return None
+
+
+def _columns(item: exp.Expression, scope: Scope) -> Result | None:
+    """Write out COLUMNS(), so that each column is treated by its kind."""
+    copies = expanded(item, scope)
+    if copies is None:
+        visit(item, scope)
+        return None
+    carrier = exp.Tuple(expressions=copies)
+    fields = []
+    for copy in list(copies):
+        found, _ = _single(copy, scope)
+        fields += found
+    kept = list(carrier.expressions)
+    return fields, kept if scope.context.is_typed else [item]
+
+
+def _single(item: exp.Expression, scope: Scope) -> Result:
+    """Visit an ordinary entry; where it was changed it keeps the name the engine would have given it."""
+    context = scope.context
+    name = item.alias if isinstance(item, exp.Alias) else output_name(item)
+    before = context.edits
+    parent, index = item.parent, item.index
+    kind = visit(item.this if isinstance(item, exp.Alias) else item, scope)
+    current = item if item.parent is not None else _at(parent, index)
+    source = source_of(current, scope)
+    if context.edits != before and not isinstance(current, exp.Alias) and _name_differs(current, name):
+        swap(current, lambda one: exp.alias_(one, exp.to_identifier(name, quoted=True), copy=False), scope)
+        current = _at(parent, index)
+    return [Field(name, kind.as_value, source)], [current]
+
+
+def _at(parent: exp.Expression, index: int) -> exp.Expression:
+    found: exp.Expression = parent.expressions[index]
+    return found
+
+
+def _name_differs(node: exp.Expression, name: str) -> bool:
+    return not (isinstance(node, exp.Column) and node.name == name)
+
+
+def output_name(node: exp.Expression) -> str:
+    """Return the name of a result column that has no alias, as near as can be to the engine's."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    if isinstance(node, exp.Column | exp.Dot):
+        return str(node.name)
+    text: str = node.sql("duckdb", normalize_functions="lower")
+    return f"({text})" if isinstance(node, exp.Binary) else text
+
+
+_WRAPPERS = (exp.Alias, exp.Paren, exp.Window, exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.Order)
+_EXTRA = ("count", "default", "expressions")
+
+
+def source_of(node: exp.Expression, scope: Scope) -> Source | None:
+    """Return the table column that a result column is an unchanged copy of, or None."""
+    while True:
+        if isinstance(node, _WRAPPERS):
+            node = node.this
+        elif isinstance(node, exp.Distinct) and len(node.expressions) == 1:
+            node = node.expressions[0]
+        elif isinstance(node, exp.Column):
+            return scope.find(node).source
+        elif isinstance(node, exp.Query):
+            shape = scope.context.shapes.get(id(node), ANY_SHAPE)
+            return shape.fields[0].source if not shape.is_open and len(shape.fields) == 1 else None
+        elif (inner := _handed_on(node)) is not None:
+            node = inner
+        else:
+            return None
+
+
+_HANDING_ON = frozenset(
+    ["first", "last", "any_value", "anyvalue", "arbitrary", "mode", "first_value", "firstvalue", "last_value", "lastvalue", "nth_value", "nthvalue", "min", "max", "lag", "lead", "arg_min", "arg_max", "argmin", "argmax", "min_by", "max_by", "arg_min_null", "arg_max_null", "arg_min_nulls_last", "arg_max_nulls_last", "quantile_disc", "percentiledisc", "quantile"]
+)
+
+
+def _handed_on(node: exp.Expression) -> exp.Expression | None:
+    """Return the argument whose values a function hands on unchanged, or None."""
+    if not isinstance(node, exp.Func) or function_name(node) not in _HANDING_ON:
+        return None
+    arguments = list(children(node))
+    several = [one for one in arguments if isinstance(one, exp.Array | exp.Placeholder)]
+    limits = {"arg": 2, "min": 1, "max": 1}
+    allowed = 2 if function_name(node).startswith(("arg", "min_by", "max_by")) else limits.get(function_name(node), 9)
+    if not arguments or several or len(arguments) > allowed or node.args.get("default") is not None:
+        return None
+    return arguments[0]
+
+
+__all__ = ["UNKNOWN", "Tag", "Use", "output_name", "rule_for", "source_of", "typed", "visit_query"]
