@@ -25,6 +25,14 @@ def parse(sql: str) -> exp.Expression | None:
     return statements[0]
 
 
+def parse_condition(text: str) -> exp.Expression | None:
+    """Return the tree of a condition such as goes into WHERE, or None where `text` is none."""
+    try:
+        return sqlglot.parse_one(text, read=DIALECT, into=exp.Condition)
+    except (SqlglotError, RecursionError, ValueError):
+        return None
+
+
 def writes(tree: exp.Expression) -> bool:
     """Whether any part of the statement changes data."""
     return tree.find(*_WRITES) is not None

@@ -103,13 +103,17 @@ class Migrator:
         Raises:
             InvalidInputError: `where` is no condition on the rows of this table.
         """
+        from quantstore.query.parse import parse_condition
         from quantstore.query.statement import prepare
 
+        problem = f"where={where!r} is not a condition on the rows of table {self._record.name!r}."
+        if parse_condition(where) is None:
+            raise InvalidInputError(problem)
         query = f'SELECT "_seq" FROM {quote(self._record.name)} WHERE ({where})'
         with self._catalog.view() as view:
             statement = prepare(view, ReadRequest(query), self._engine)
         if len(statement.sources) != 1 or statement.views:
-            raise InvalidInputError(f"where={where!r} is not a condition on the rows of table {self._record.name!r}.")
+            raise InvalidInputError(problem)
         return lambda placed: self._rows(statement, placed)
 
     def _rows(self, statement: Statement, placed: PlacedSegment) -> pa.Array:

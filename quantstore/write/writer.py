@@ -101,7 +101,9 @@ class Writer:
 
     def _form(self, record: TableRecord | None, source: Source, request: WriteRequest) -> TableForm:
         if record is None:
-            return new_form(request.table, source.schema, request.wishes, source.frame)
+            # The keyword is for the rows of this write; only create() gives a table one of its own.
+            wishes = replace(request.wishes, asset_class=None)
+            return new_form(request.table, source.schema, wishes, source.frame)
         if record.schema is None:
             wishes = _filled(request.wishes, record)
             form = new_form(record.name, source.schema, wishes, source.frame)
