@@ -9,6 +9,7 @@ from quantstore.query.instants import (
     bare,
     ceiling,
     difference,
+    fixed_length,
     floor,
     once,
     shifted,
@@ -31,27 +32,6 @@ from quantstore.query.kinds import (
     zoned_ns,
 )
 from quantstore.query.scopes import Scope
-
-_UNITS = {
-    "microsecond": 1_000, "us": 1_000, "millisecond": 1_000_000, "ms": 1_000_000, "second": 10**9, "s": 10**9, "sec": 10**9,
-    "minute": 60 * 10**9, "min": 60 * 10**9, "m": 60 * 10**9, "hour": 3600 * 10**9, "h": 3600 * 10**9, "hr": 3600 * 10**9,
-    "day": 86_400 * 10**9, "d": 86_400 * 10**9, "week": 7 * 86_400 * 10**9, "w": 7 * 86_400 * 10**9,
-}  # fmt: skip
-_LONGEST = 2**62
-
-
-def fixed_length(node: exp.Expression) -> int | None:
-    """Return the nanoseconds of an INTERVAL literal of whole fixed units, else None; days have 24 hours in UTC."""
-    node = bare(node)
-    if not isinstance(node, exp.Interval) or not isinstance(node.this, exp.Literal) or node.args.get("unit") is None:
-        return None
-    unit = node.args["unit"].name.lower()
-    length = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
-    text = node.this.name.strip()
-    if length is None or not text.lstrip("+-").isdigit():
-        return None
-    found = int(text) * length
-    return found if abs(found) < _LONGEST else None
 
 
 def moved(node: exp.Expression, kind: Kind, interval: exp.Expression, *, back: bool) -> exp.Expression:

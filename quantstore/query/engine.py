@@ -119,6 +119,9 @@ class Engine:
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect()
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        if duckdb.__version__.startswith("1."):
+            # DuckDB 1.5 pushes Bloom filters of joins into Arrow scans, which then refuse them.
+            connection.execute("SET GLOBAL disabled_optimizers = 'join_filter_pushdown'")
         connection.execute(f"SET GLOBAL temp_directory = '{tempfile.gettempdir()}/quantstore-{os.getpid()}'")
         for name, value in self._config.items():
             if value is not None:

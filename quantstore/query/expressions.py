@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from quantstore.errors import InvalidInputError, UnsupportedError
 from quantstore.query.functions import Use, function_name, rule_for
-from quantstore.query.instants import bare, cast_to, clamped, floor, parameter_stamp, text_of, widened
+from quantstore.query.instants import bare, cast_to, clamped, fixed_length, floor, parameter_stamp, text_of, widened
 from quantstore.query.kinds import (
     DATE,
     INTERVAL,
@@ -125,11 +125,17 @@ def _undetermined(node: exp.Expression, stamp: exp.Expression, kind: Kind) -> Un
 
 # Bringing operands to TIMESTAMP_NS
 
-_IN_RANGE = {"currenttimestamp", "currentdate", "now", "get_current_timestamp", "transaction_timestamp", "today"}
+_NOW = {"currenttimestamp", "currentdate", "now", "get_current_timestamp", "transaction_timestamp", "today"}
 
 
-def _is_now(node: exp.Expression) -> bool:
-    return isinstance(node, exp.Func) and function_name(node) in _IN_RANGE
+def _is_near_now(node: exp.Expression) -> bool:
+    """Whether a value lies within a lifetime of now, so that TIMESTAMP_NS surely holds it."""
+    node = bare(node)
+    if isinstance(node, exp.Add | exp.Sub):
+        return _is_near_now(node.this) and fixed_length(node.expression) is not None
+    if isinstance(node, exp.Cast | exp.TimestampTrunc | exp.DateTrunc):
+        return _is_near_now(node.this)
+    return isinstance(node, exp.Func) and function_name(node) in _NOW
 
 
 def to_stamp(node: exp.Expression, kind: Kind, peer: exp.Expression, peer_kind: Kind, scope: Scope, *, compare: bool) -> None:
@@ -176,7 +182,7 @@ def _micros(node: exp.Expression, kind: Kind, scope: Scope, *, compare: bool) ->
     exact = stamp_sql(stamp, zoned=True) if stamp is not None else None
     if exact is not None:
         swap(node, lambda _: exact, scope)
-    elif compare and not _is_now(bare(node)):
+    elif compare and not _is_near_now(node):
         swap(node, lambda one: clamped(one, kind), scope)
     else:
         swap(node, widened, scope)
@@ -295,14 +301,17 @@ def column_kind(node: exp.Expression, scope: Scope) -> Kind:
     """Resolve a column; qualify it where a hidden column of the same name could be meant."""
     found = scope.find(node)
     merged = found.merged
-    if merged is not None and merged.node is not None and len(node.parts) == 1:
+    if len(node.parts) > 1:
+        return found.kind
+    if merged is not None and merged.node is not None:
         stand_in = merged.node
         swap(node, lambda _: stand_in.copy(), scope)
-    elif len(node.parts) == 1 and found.relation is not None and merged is None and scope.hides(node.name.lower()):
-        if found.relation.label is not None and len(scope.relations) > 1:
-            node.set("table", found.relation.label.copy())
-    elif found.is_alias and scope.hides(node.name.lower()):
-        _check_alias(node, scope)
+    elif scope.hides(node.name.lower()):
+        if found.is_alias:
+            _check_alias(node, scope)
+        elif found.relation is not None and found.relation.label is not None and not found.is_ambiguous:
+            if len(scope.relations) > 1:
+                node.set("table", found.relation.label.copy())
     return found.kind
 
 

@@ -122,6 +122,32 @@ def shifted(node: exp.Expression, nanoseconds: int) -> exp.Expression:
     return stamp_of(exp.Add(this=count, expression=number(nanoseconds)))
 
 
+_UNITS = {
+    **dict.fromkeys(("microsecond", "us"), 10**3),
+    **dict.fromkeys(("millisecond", "ms"), 10**6),
+    **dict.fromkeys(("second", "sec", "s"), 10**9),
+    **dict.fromkeys(("minute", "min", "m"), 60 * 10**9),
+    **dict.fromkeys(("hour", "hr", "h"), 3600 * 10**9),
+    **dict.fromkeys(("day", "d"), 86_400 * 10**9),
+    **dict.fromkeys(("week", "w"), 7 * 86_400 * 10**9),
+}
+_LONGEST = 2**62
+
+
+def fixed_length(node: exp.Expression) -> int | None:
+    """Return the nanoseconds of an INTERVAL literal of whole fixed units, else None; days have 24 hours in UTC."""
+    node = bare(node)
+    if not isinstance(node, exp.Interval) or not isinstance(node.this, exp.Literal) or node.args.get("unit") is None:
+        return None
+    unit = node.args["unit"].name.lower()
+    length = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
+    text = node.this.name.strip()
+    if length is None or not text.lstrip("+-").isdigit():
+        return None
+    found = int(text) * length
+    return found if abs(found) < _LONGEST else None
+
+
 def difference(left: exp.Expression, right: exp.Expression) -> exp.Expression:
     """Return the INTERVAL between two TIMESTAMP_NS, rounded down to the microsecond, days apart from time."""
     count = exp.Sub(this=wrapped(nanoseconds_of(left)), expression=wrapped(nanoseconds_of(right)))
@@ -168,7 +194,7 @@ def once(node: exp.Expression, build: Callable[[Callable[[], exp.Expression]], e
         return build(node.copy)
     name = exp.to_identifier("_once", quoted=True)
     body = exp.Lambda(this=build(name.copy), expressions=[name.copy()])
-    listed = call("LIST_TRANSFORM", exp.Array(expressions=[node]), body)
+    listed = call("LIST_TRANSFORM", call("LIST_VALUE", node), body)
     return call("LIST_EXTRACT", listed, number(1))
 
 

@@ -54,15 +54,43 @@ def plain(value: Any, name: str) -> Any:
 
 
 def kind_of(value: Any) -> str:
-    """Return `zoned`, `naive`, `date`, `text` or `other`: how a bound value compares with stamps."""
+    """Return how a bound value compares with stamps: `zoned`, `naive`, `zoned_ns`, `naive_ns`, `date`, `text`, `other`."""
     if isinstance(value, list):
         kinds = {kind_of(item) for item in value}
+        for finer in ("zoned", "naive"):
+            if kinds == {finer, f"{finer}_ns"}:
+                return f"{finer}_ns"
         return kinds.pop() if len(kinds) == 1 else "other"
     if isinstance(value, datetime):
-        return "naive" if value.tzinfo is None else "zoned"
+        kind = "naive" if value.tzinfo is None else "zoned"
+        return f"{kind}_ns" if getattr(value, "nanosecond", 0) else kind
     if isinstance(value, date):
         return "date"
     return "text" if isinstance(value, str) else "other"
+
+
+def engine_value(value: Any) -> Any:
+    """Return a plain value in the form that the engine binds without loss: stamps finer than a microsecond as such."""
+    if not kind_of(value).endswith("_ns"):
+        return value
+    import duckdb
+
+    nanoseconds = duckdb.sqltypes.TIMESTAMP_NS
+    return (
+        [duckdb.Value(_utc_text(one), nanoseconds) for one in value]
+        if isinstance(value, list)
+        else duckdb.Value(_utc_text(value), nanoseconds)
+    )
+
+
+def _utc_text(stamp: Any) -> str:
+    """Return an instant in UTC, or a naive time as it is, with nine digits after the point."""
+    import pandas as pd
+
+    exact = pd.Timestamp(stamp)
+    if exact.tz is not None:
+        exact = exact.tz_convert("UTC").tz_localize(None)
+    return exact.isoformat(sep=" ", timespec="nanoseconds")
 
 
 def _is_collection(value: Any) -> bool:

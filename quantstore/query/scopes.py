@@ -91,6 +91,7 @@ class Found:
     merged: Merged | None = None
     is_hidden: bool = False
     is_alias: bool = False
+    is_ambiguous: bool = False
 
 
 @dataclass(slots=True)
@@ -173,9 +174,10 @@ class Scope:
             for member in merged.members:
                 self._note_if_hidden(member, name)
             return Found(merged.field.kind, merged.field.source, merged=merged)
-        for relation in self.relations:
-            if known := relation.find(name):
-                return Found(known.kind, known.source, relation)
+        seen = [(known, relation) for relation in self.relations if (known := relation.find(name)) is not None]
+        if seen:
+            known, relation = seen[0]
+            return Found(known.kind, known.source, relation, is_ambiguous=len(seen) > 1)
         if name in self.aliases:
             return Found(self.aliases[name].kind, self.aliases[name].source, is_alias=True)
         owners = [relation for relation in self.relations if name in relation.hidden]
@@ -183,7 +185,7 @@ class Scope:
             self._note(relation, name)  # the engine then says that the name is ambiguous
         if owners:
             known = owners[0].hidden[name]
-            return Found(known.kind, known.source, owners[0], is_hidden=True)
+            return Found(known.kind, known.source, owners[0], is_hidden=True, is_ambiguous=len(owners) > 1)
         whole = next((relation for relation in self.relations if relation.name == name), None)
         if whole is not None:
             return Found(_row(whole), relation=whole)

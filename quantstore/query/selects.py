@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
-from quantstore.query.expressions import children, swap, typed
-from quantstore.query.functions import Use, function_name, rule_for
-from quantstore.query.kinds import UNKNOWN, Kind, Tag
+from quantstore.query.expressions import children, swap
+from quantstore.query.functions import function_name
+from quantstore.query.kinds import Kind
 from quantstore.query.pivots import pivoted
 from quantstore.query.scopes import (
     ANY_SHAPE,
@@ -170,8 +172,13 @@ def _select(node: exp.Select, parent: Scope | None, ctes: Ctes, context: Context
         if isinstance(node.args.get(key), exp.Expression):
             visit(node.args[key], scope)
     if node.args.get("order") is not None:
-        _order_by(node.args["order"], scope)
+        results = frozenset(one.name.lower() for one in shape.fields) if not _has_star(node) else frozenset(scope.aliases)
+        _order_by(node.args["order"], results, scope)
     return shape
+
+
+def _has_star(node: exp.Select) -> bool:
+    return any(star_of(item) is not None for item in node.expressions)
 
 
 def _scan_below(node: exp.Expression, scope: Scope) -> None:
@@ -179,58 +186,49 @@ def _scan_below(node: exp.Expression, scope: Scope) -> None:
         scan(child, scope)
 
 
-def _order_by(order: exp.Expression, scope: Scope) -> None:
+def _order_by(order: exp.Expression, results: frozenset[str], scope: Scope) -> None:
     """Visit ORDER BY, where a bare name means a result column before any other."""
     for ordered in order.expressions:
         key = ordered.this
-        is_result = isinstance(key, exp.Column) and len(key.parts) == 1 and key.name.lower() in scope.aliases
+        is_result = isinstance(key, exp.Column) and len(key.parts) == 1 and key.name.lower() in results
         if not is_result:
             visit(key, scope)
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What one entry of the result makes: columns, whether there may be more, and what stands for it."""
+
+    fields: list[Field]
+    items: list[exp.Expression]
+    is_open: bool = False
+
+
 def _result(node: exp.Select, scope: Scope) -> Shape:
     """Visit the result columns, left to right: later ones can name earlier ones."""
-    fields: list[Field] = []
-    is_open = False
-    items: list[exp.Expression] = []
+    entries = []
     for item in list(node.expressions):
-        several = _several(item, scope)
-        if several is None:
-            is_open = True
-            items.append(item)
-            continue
-        found, kept = several
-        fields += found
-        items += kept
-        for one in found:
-            if not isinstance(item, exp.Column | exp.Star):
-                scope.aliases[one.name.lower()] = one
-    if any(one is not other for one, other in zip(items, node.expressions, strict=False)) or len(items) != len(node.expressions):
+        entry = _entry(item, scope)
+        entries.append(entry)
+        if star_of(item) is None and not isinstance(item, exp.Column):
+            scope.aliases.update((one.name.lower(), one) for one in entry.fields)
+    items = [one for entry in entries for one in entry.items]
+    if len(items) != len(node.expressions) or any(map(operator.is_not, items, node.expressions)):
         node.set("expressions", items)
-    return Shape(tuple(fields), is_open)
+    fields = tuple(one for entry in entries for one in entry.fields)
+    return Shape(fields, any(entry.is_open for entry in entries))
 
 
-Result = tuple[list[Field], list[exp.Expression]]
-
-
-def _several(item: exp.Expression, scope: Scope) -> Result | None:
-    """Visit one entry of the result and return the columns it makes and what stands for it, or None where not known."""
+def _entry(item: exp.Expression, scope: Scope) -> _Entry:
     if star_of(item) is not None:
         fields = [one for _, one in star_columns(item, scope)]
-        if _is_open_star(item, scope):
-            _refuse_open(fields)
-            return None
-        return fields, [item]
-    if isinstance(item, exp.Like | exp.SimilarTo | exp.Not) and star_of(item.this) is not None:
-        return _patterned(item, scope)
-    if item.find(exp.Columns) is not None and not _in_query(item):
+        return _Entry(fields, [item], _is_open_star(item, scope))
+    if isinstance(item, exp.Like | exp.SimilarTo) and star_of(item.this) is not None:
+        return _Entry([one for _, one in star_columns(item.this, scope)], [item], is_open=True)
+    columns = item.find(exp.Columns)
+    if columns is not None and columns.find_ancestor(exp.Query) is item.find_ancestor(exp.Query):
         return _columns(item, scope)
     return _single(item, scope)
-
-
-def _refuse_open(fields: list[Field]) -> None:
-    """Let columns pass that need no care; the engine's types are final where not all columns are known."""
-    del fields
 
 
 def _is_open_star(item: exp.Expression, scope: Scope) -> bool:
@@ -245,35 +243,18 @@ def _is_open_star(item: exp.Expression, scope: Scope) -> bool:
     return True
 
 
-def _in_query(item: exp.Expression) -> bool:
-    columns = item.find(exp.Columns)
-    inner = columns.find_ancestor(exp.Query) if columns is not None else None
-    outer = item.find_ancestor(exp.Query)
-    return inner is not outer
-
-
-def _patterned(item: exp.Expression, scope: Scope) -> Result | None:
-    """A star with LIKE: names decide, which the engine compares; only that no nanoseconds are lost is seen to."""
-    star_columns(item.this, scope)
-    return None
-
-
-def _columns(item: exp.Expression, scope: Scope) -> Result | None:
+def _columns(item: exp.Expression, scope: Scope) -> _Entry:
     """Write out COLUMNS(), so that each column is treated by its kind."""
     copies = expanded(item, scope)
     if copies is None:
         visit(item, scope)
-        return None
+        return _Entry([], [item], is_open=True)
     carrier = exp.Tuple(expressions=copies)
-    fields = []
-    for copy in list(copies):
-        found, _ = _single(copy, scope)
-        fields += found
-    kept = list(carrier.expressions)
-    return fields, kept if scope.context.is_typed else [item]
+    fields = [one for copy in list(copies) for one in _single(copy, scope).fields]
+    return _Entry(fields, list(carrier.expressions) if scope.context.is_typed else [item])
 
 
-def _single(item: exp.Expression, scope: Scope) -> Result:
+def _single(item: exp.Expression, scope: Scope) -> _Entry:
     """Visit an ordinary entry; where it was changed it keeps the name the engine would have given it."""
     context = scope.context
     name = item.alias if isinstance(item, exp.Alias) else output_name(item)
@@ -285,7 +266,7 @@ def _single(item: exp.Expression, scope: Scope) -> Result:
     if context.edits != before and not isinstance(current, exp.Alias) and _name_differs(current, name):
         swap(current, lambda one: exp.alias_(one, exp.to_identifier(name, quoted=True), copy=False), scope)
         current = _at(parent, index)
-    return [Field(name, kind.as_value, source)], [current]
+    return _Entry([Field(name, kind.as_value, source)], [current])
 
 
 def _at(parent: exp.Expression, index: int) -> exp.Expression:
@@ -346,5 +327,3 @@ def _handed_on(node: exp.Expression) -> exp.Expression | None:
         return None
     return arguments[0]
 
-
-__all__ = ["UNKNOWN", "Tag", "Use", "output_name", "rule_for", "source_of", "typed", "visit_query"]

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from quantstore.catalog.snapshots import EVERYTHING
 from quantstore.errors import InvalidInputError, UnsupportedError
-from quantstore.query.parameters import bind, kind_of
+from quantstore.query.parameters import bind, engine_value, kind_of
 from quantstore.query.parse import DIALECT, parse, table_references, writes
 from quantstore.query.plan import Plan, Scan, plan_scan
 from quantstore.query.prune import segment_filter
@@ -112,11 +112,12 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
         {name: frozenset(form.hidden) for name, form in forms.items()},
         {name: kind_of(value) for name, value in params.items()},
     )
+    bound = {name: engine_value(value) for name, value in params.items()}
     sources = []
     for number, (node, record) in enumerate(found):
         form = forms[record.name.casefold()]
         wanted = segment_filter(
-            node, form, _siblings(node, found, forms), params, lambda texts: engine.evaluate(texts, params)
+            node, form, _siblings(node, found, forms), params, lambda texts: engine.evaluate(texts, bound)
         )
         scan = plan_scan(view, record, node.alias_or_name, wanted, request.tiers, explain=explain)
         named = rewritten.hidden.get(record.name.casefold(), frozenset())
@@ -127,7 +128,7 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
     plan = Plan(
         request.query, snapshot.version, snapshot.generation, tuple(source.scan for source in sources), request.tiers
     )
-    return Statement(plan, rewritten.tree.sql(DIALECT), tuple(sources), params, rewritten.outputs)
+    return Statement(plan, rewritten.tree.sql(DIALECT), tuple(sources), bound, rewritten.outputs)
 
 
 def _resolve(view: View, tree: exp.Expression) -> list[tuple[exp.Table, TableRecord]]:

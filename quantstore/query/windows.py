@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from quantstore.query.arithmetic import fixed_length, moved
+from quantstore.query.arithmetic import moved
 from quantstore.query.expressions import floor_argument, node_rule, part, refuse, swap, typed
 from quantstore.query.functions import function_name, rule_for
-from quantstore.query.instants import nanoseconds_of, number
+from quantstore.query.instants import fixed_length, nanoseconds_of, number
 from quantstore.query.kinds import INTERVAL, OTHER, UNKNOWN, Kind, Tag, list_of
 from quantstore.query.scopes import Scope
 
