@@ -14,7 +14,7 @@ from quantstore.stores.base import TableLayout
 
 PARTITION = Partition(date(2024, 3, 15), "EQUITY")
 FIRST_NS = 1_710_500_000_000_000_000
-EVERY_PLANE = "".join(chr(plane * 0x10000 + 0x0234) for plane in range(17) if plane * 0x10000 + 0x0234 < 0xD800 or plane)
+EVERY_PLANE = "".join(chr(plane * 0x10000 + 0x0234) for plane in range(17))
 NON_CHARACTERS = "\ufffe\uffff\ufdd0\U0001ffff\U0010fffe"
 STRINGS = ["", "a", EVERY_PLANE, NON_CHARACTERS, "\0in the middle\0", "line\nbreak 'quoted' \"twice\"", None, "ß"]
 ROWS = len(STRINGS)
@@ -46,7 +46,7 @@ def _numbers() -> dict[str, pa.Array]:
         "single": pa.array([*floats[:7], 1e-45], pa.float32()),
         "double": pa.array(floats, pa.float64()),
         "price": pa.array([None if n is None else Decimal(n).scaleb(-6) for n in _PRICES], pa.decimal128(18, 6)),
-        "wide": pa.array([Decimal(10) ** 37, -(Decimal(10) ** 37), None, *map(Decimal, range(5))], pa.decimal128(38, 0)),
+        "wide": pa.array([_HUGE, -_HUGE, None, *map(Decimal, range(5))], pa.decimal128(38, 0)),
         "small_decimal": pa.array([Decimal("1.25"), None, *[Decimal("-9.99")] * 6], pa.decimal32(5, 2)),
         "wide_decimal": pa.array([Decimal("1.25"), None, *[Decimal("-9.99")] * 6], pa.decimal256(38, 2)),
         "flag": pa.array([True, False, None, True, True, False, None, False]),
@@ -54,6 +54,7 @@ def _numbers() -> dict[str, pa.Array]:
     }
 
 
+_HUGE = Decimal(10) ** 37
 _PRICES = [1, -1, None, 999_999_999_999_999_999, 0, 100_250_000, -100_250_000, 7]
 
 
@@ -169,8 +170,8 @@ def _shown(column: pa.ChunkedArray) -> str:
     """Return text that differs wherever values do; times as numbers, as Python has none before the year 1."""
     type_ = column.type
     if pa.types.is_dictionary(type_):
-        chunks = [(c.indices.to_pylist(), _shown(pa.chunked_array([c.dictionary]))) for c in column.combine_chunks().chunks]
-        return repr(chunks)
+        whole = (column if column.num_chunks < 2 else column.unify_dictionaries()).combine_chunks()
+        return repr(whole.indices.to_pylist()) + _shown(pa.chunked_array([whole.dictionary]))
     if pa.types.is_timestamp(type_) or pa.types.is_duration(type_) or pa.types.is_time64(type_):
         column = column.cast(pa.int64())
     return repr(column.to_pylist())
