@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from quantstore.core.timerange import TimeRange
 
@@ -52,8 +52,8 @@ class Part:
     """Rows to be kept as one copy.
 
     Attributes:
-        location: Where, relative to the store's root, without a file suffix. Its last component starts with the uuid of the
-            attempt that writes it.
+        location: Where, relative to the store's root, without a file suffix. Its last component starts with the uuid
+            of the attempt that writes it.
         table: Rows in the store's order. May lack hidden columns: `_seq` where it equals the row number,
             `trade_date` and `asset_class` where they are constant; `read` puts them back.
         partition: The partition all rows belong to.
@@ -100,8 +100,12 @@ class Selection:
 class SegmentStore(Protocol):
     """Keeps copies of segments in one technology."""
 
-    capabilities: ClassVar[Capabilities]
     name: str
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the store can do."""
+        ...
 
     def write(self, layout: TableLayout, parts: Sequence[Part]) -> list[Written]:
         """Write each part as one copy; all are durable (files, renames and directories synced) on return.
