@@ -1,13 +1,15 @@
 """quantstore: one table over memory, a time-series database and object storage.
 
-Names are loaded on first use; importing this package loads no DataFrame library, driver or SQL parser.
+Names are loaded on first use; importing this package loads no DataFrame library, driver or SQL parser. Frames of pandas
+and Polars get `.tier` as soon as their library is loaded too.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from quantstore.frames.hooks import install as _install_accessors
 
 if TYPE_CHECKING:
     from quantstore.api import default, open, use
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from quantstore.core.tier import Tier
     from quantstore.errors import QuantStoreError
     from quantstore.manager import HybridStorageManager
+
+    __version__: str
 
 _PLACES = {
     "HybridStorageManager": "quantstore.manager",
@@ -39,13 +43,10 @@ __all__ = [
     "use",
 ]
 
-try:
-    __version__ = version("quantstore")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module 'quantstore' has no attribute {name!r}")
@@ -53,4 +54,16 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    return sorted({*globals(), *_PLACES, "__version__"})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes longer than all the rest of this import
+
+    try:
+        return version("quantstore")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"
+
+
+_install_accessors()
