@@ -11,7 +11,8 @@ from quantstore.core.render import human_bytes
 from quantstore.errors import QuantStoreError
 from quantstore.maintenance.sweep import attempt_of, orphans
 from quantstore.rows.fingerprint import column_proofs
-from quantstore.write.partition import is_in_store_order, piece_stats
+from quantstore.write.order import is_in_store_order
+from quantstore.write.partition import piece_stats
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog

@@ -23,7 +23,8 @@ from quantstore.rows.times import row_mask, time_ns
 from quantstore.stores.base import Part
 from quantstore.tiering.planner import PlannedMove, ProposedMove, batches
 from quantstore.write.locations import location
-from quantstore.write.partition import in_store_order, is_in_store_order, piece_stats
+from quantstore.write.order import in_store_order, is_in_store_order
+from quantstore.write.partition import piece_stats
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog

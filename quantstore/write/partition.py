@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +15,15 @@ from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE, UNKNOWN_ASSET_
 from quantstore.core.table import Grain
 from quantstore.errors import InvalidInputError
 from quantstore.rows.times import Int64s, as_numpy, time_ns
+from quantstore.write.order import Order, ranked_codes, stable_order
 
 if TYPE_CHECKING:
     from quantstore.rows.form import TableForm
     from quantstore.stores.base import TableLayout
 
 MAX_LISTED_SYMBOLS = 32
-Order = Literal["time", "symbol"]
 _EPOCH = np.datetime64(0, "D")
+_COUNTABLE = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _partition_keys(table: pa.Table, form: TableForm) -> tuple[Int64s, dict[int,
     if form.spec.grain is not Grain.DAY:
         unit = "M" if form.spec.grain is Grain.MONTH else "Y"
         days = (days.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype("datetime64[D]")).astype(np.int64)
-    codes, classes = _ranked_codes(table.column(ASSET_CLASS))
+    codes, classes = ranked_codes(table.column(ASSET_CLASS))
     keys = days * (len(classes) or 1) + codes
     partitions = {}
     for key in _distinct(keys):
@@ -130,9 +131,11 @@ def _partition_keys(table: pa.Table, form: TableForm) -> tuple[Int64s, dict[int,
 
 
 def _distinct(keys: Int64s) -> Int64s:
-    """Return the distinct keys; runs are collapsed first, which is nearly all the work for sorted rows."""
-    starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
-    return np.unique(keys[starts])
+    """Return the distinct keys, ascending."""
+    first, last = int(keys.min()), int(keys.max())
+    if last - first < _COUNTABLE:
+        return np.flatnonzero(np.bincount(keys - first)) + first
+    return np.unique(keys)
 
 
 def _days(column: pa.ChunkedArray, form: TableForm) -> Int64s:
@@ -147,77 +150,15 @@ def _days(column: pa.ChunkedArray, form: TableForm) -> Int64s:
         ) from None
     if days.null_count:
         raise InvalidInputError(f"Column 'trade_date' of table {name!r} has {days.null_count} empty values; fill them.")
-    return as_numpy(days.cast(pa.int32())).astype(np.int64)
-
-
-def _ranked_codes(column: pa.ChunkedArray) -> tuple[Int64s, list[str | None]]:
-    """Return codes that sort like the texts (null last), and the texts."""
-    kind = column.type
-    if not pa.types.is_dictionary(kind):
-        column = column.cast(pa.large_string()).dictionary_encode()
-    encoded = column.unify_dictionaries()
-    if encoded.num_chunks == 0:
-        return np.zeros(0, np.int64), []
-    texts = [None if value is None else str(value) for value in encoded.chunk(0).dictionary.to_pylist()]
-    indices = pa.chunked_array([chunk.indices for chunk in encoded.chunks]).cast(pa.int64())
-    codes = as_numpy(pc.fill_null(indices, len(texts)))
-    ranked = sorted(range(len(texts)), key=lambda at: (texts[at] is None, texts[at] or ""))
-    ranks = np.empty(len(texts) + 1, np.int64)
-    ranks[ranked], ranks[len(texts)] = np.arange(len(texts)), len(texts)
-    return ranks[codes], [texts[at] for at in ranked] + [None]
+    return np.asarray(as_numpy(days.cast(pa.int32())), np.int64)
 
 
 def _permutation(table: pa.Table, layout: TableLayout, order: Order, keys: Int64s, time: Int64s) -> Int64s | None:
     """Return the stable sort into (partition, store order), or None where rows are in that order already."""
-    ranks = _ranked_codes(table.column(layout.symbol))[0] if order == "symbol" and layout.symbol else None
-    columns = {"key": keys, **({"symbol": ranks} if ranks is not None else {}), "time": time}
-    if _is_sorted(list(columns.values())):
-        return None
-    import polars as pl
-
-    frame = pl.DataFrame(columns)
-    sorted_rows = frame.select(pl.arg_sort_by(list(columns), maintain_order=True)).to_series()
-    return np.asarray(sorted_rows.to_numpy(), np.int64)
-
-
-def in_store_order(table: pa.Table, layout: TableLayout, order: Order) -> pa.Table:
-    """Return rows of one partition, `_seq` included, in a store's order; unchanged where they are in it already."""
-    columns = _order_columns(table, layout, order)
-    if _is_sorted(columns):
-        return table
-    import polars as pl
-
-    names = [f"column_{position}" for position in range(len(columns))]
-    frame = pl.DataFrame(dict(zip(names, columns, strict=True)))
-    return table.take(pa.array(frame.select(pl.arg_sort_by(names, maintain_order=True)).to_series().to_numpy()))
-
-
-def is_in_store_order(table: pa.Table, layout: TableLayout, order: Order) -> bool:
-    """Whether rows, `_seq` included, are in a store's order."""
-    return _is_sorted(_order_columns(table, layout, order))
-
-
-def _order_columns(table: pa.Table, layout: TableLayout, order: Order) -> list[Int64s]:
-    columns = [time_ns(table.column(layout.time), ""), as_numpy(table.column(SEQ))]
+    groups = [keys]
     if order == "symbol" and layout.symbol:
-        columns.insert(0, _ranked_codes(table.column(layout.symbol))[0])
-    return columns
-
-
-def _is_sorted(columns: list[Int64s]) -> bool:
-    """Whether rows ascend lexicographically, the first column leading."""
-    undecided = None
-    for values in columns:
-        before, after = values[:-1], values[1:]
-        if undecided is None:
-            if (before > after).any():
-                return False
-            undecided = before == after
-        else:
-            if (undecided & (before > after)).any():
-                return False
-            undecided = undecided & (before == after)
-    return True
+        groups.append(ranked_codes(table.column(layout.symbol))[0])
+    return stable_order(groups, [time])
 
 
 def piece_stats(table: pa.Table, layout: TableLayout, time: Int64s | None = None) -> SegmentStats:

@@ -81,8 +81,10 @@ def categories_of(column: pa.ChunkedArray) -> list[str] | None:
     if column.num_chunks == 0:
         return None
     dictionary = column.unify_dictionaries().chunk(0).dictionary
-    listed = dictionary.to_pylist() if len(dictionary) <= MAX_RECORDED_CATEGORIES else [None]
-    return listed if all(isinstance(one, str) for one in listed) else None
+    if len(dictionary) > MAX_RECORDED_CATEGORIES:
+        return None
+    listed = dictionary.to_pylist()
+    return [str(one) for one in listed] if all(isinstance(one, str) for one in listed) else None
 
 
 def _whole_table(data: Any) -> pa.Table | None:
