@@ -272,15 +272,22 @@ def restore(column: pa.ChunkedArray, type_: pa.DataType, categories: pa.Array | 
 
 def _encode(column: pa.ChunkedArray, type_: pa.DataType, categories: pa.Array | None) -> pa.ChunkedArray:
     lookup = _lookup_type(type_.value_type)
-    values = restore(_plain(column), lookup)
+    values = with_values(column, lookup) if kinds.is_dictionary(column.type) else restore(column, lookup)
     if categories is None:
-        categories = pc.unique(values).drop_null()
+        categories = pc.unique(_plain(values)).drop_null()
     keys = categories.cast(lookup)
     kept = categories.cast(type_.value_type)
     chunks = []
     for chunk in values.chunks:
-        codes = pc.index_in(chunk, keys, skip_nulls=True)
+        codes = _codes(chunk, keys)
         if codes.null_count > chunk.null_count:
             raise IntegrityError("A value is not one of the categories its file lists.")
         chunks.append(pa.DictionaryArray.from_arrays(codes.cast(type_.index_type), kept, ordered=type_.ordered))
     return pa.chunked_array(chunks, type_)
+
+
+def _codes(values: pa.Array, keys: pa.Array) -> pa.Array:
+    """Return the positions of values among the keys; a dictionary's values are looked up once each."""
+    if kinds.is_dictionary(values.type):
+        return _codes(values.dictionary, keys).take(values.indices)
+    return pc.index_in(values, keys, skip_nulls=True)

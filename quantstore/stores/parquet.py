@@ -20,6 +20,7 @@ from quantstore.core.segment import SEQ, Copy, Partition
 from quantstore.core.timerange import TimeRange
 from quantstore.errors import IntegrityError, InvalidInputError
 from quantstore.stores.base import Capabilities, Part, Selection, TableLayout, Written
+from quantstore.stores.column_types import physical_type
 from quantstore.stores.conversion import file_categories, from_physical, physical_columns, to_physical
 from quantstore.stores.facts import FileFacts, decode_facts
 from quantstore.stores.files import HashingFile
@@ -135,13 +136,13 @@ class ParquetStore(LocalStore):
         names = wanted_columns(layout, selection)
         path, _ = self._verified(copy)
         schema = pa.schema([layout.schema.field(name) for name in names])
-        with self._verifier.reading(copy.location), pq.ParquetFile(path) as file:
-            missing = set(physical_columns(schema, names)).difference(file.schema_arrow.names)
-            if missing:
-                raise IntegrityError(f"{copy.location} does not hold {sorted(missing)}.", location=copy.location)
-            groups = _groups(file.metadata, layout, selection)
-            physical = file.read_row_groups(groups, columns=physical_columns(schema, names))
-            categories = _categories(file, schema, copy.location)
+        with self._verifier.reading(copy.location):
+            metadata = pq.read_metadata(path)
+            columns = _stored_columns(metadata, schema, copy.location)
+            groups = _groups(metadata, layout, selection)
+            with pq.ParquetFile(path, metadata=metadata, read_dictionary=_text_categories(schema)) as file:
+                physical = file.read_row_groups(groups, columns=columns)
+            categories = _categories(metadata, schema, copy.location)
         if not names:
             return physical
         table = from_physical(physical, schema, names, categories)
@@ -197,20 +198,34 @@ def _group_rows(table: pa.Table) -> int:
     return max(1 << 12, min(_ROW_GROUP_ROWS, _ROW_GROUP_BYTES // row_bytes))
 
 
-def _categories(file: pq.ParquetFile, schema: pa.Schema, location: str) -> Mapping[str, pa.Array]:
+def _stored_columns(metadata: pq.FileMetaData, schema: pa.Schema, location: str) -> list[str]:
+    """Return the Parquet columns to read, all of which the file holds."""
+    columns = physical_columns(schema, schema.names)
+    missing = sorted(set(columns).difference(metadata.schema.to_arrow_schema().names))
+    if missing:
+        raise IntegrityError(f"{location} does not hold {missing}.", location=location)
+    return columns
+
+
+def _text_categories(schema: pa.Schema) -> list[str]:
+    """Return the columns to read as the dictionaries their pages are, which spares looking every row up."""
+    return [field.name for field in schema if kinds.is_dictionary(field.type) and _is_text(physical_type(field.type))]
+
+
+def _categories(metadata: pq.FileMetaData, schema: pa.Schema, location: str) -> Mapping[str, pa.Array]:
     if not any(kinds.is_dictionary(field.type) for field in schema):
         return {}
-    return decode_facts(file.metadata.metadata, location).categories
+    return decode_facts(metadata.metadata, location).categories
 
 
 def _groups(metadata: pq.FileMetaData, layout: TableLayout, selection: Selection) -> list[int]:
     """Return the row groups that may hold wanted rows."""
     checks: list[tuple[int, Callable[[Any], bool]]] = []
     positions = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
-    if not selection.time.is_everything:
+    if not selection.time.is_everything and layout.time in positions:
         lower, upper = _raw_bounds(layout.schema.field(layout.time).type, selection.time)
         checks.append((positions[layout.time], lambda found: found.max_raw >= lower and found.min_raw < upper))
-    if selection.symbols is not None and layout.symbol is not None:
+    if selection.symbols is not None and layout.symbol in positions:
         type_ = metadata.schema.to_arrow_schema().field(layout.symbol).type
         if kinds.is_string(type_):
             symbols = sorted(selection.symbols)
