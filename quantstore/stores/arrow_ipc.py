@@ -37,6 +37,8 @@ SUFFIX = ".arrow"
 
 _BATCH_ROWS = 1 << 18
 _MAX_MAPS = 1024
+_WRITERS = 4
+"""Syncs that wait at the same time share commits of the file system's journal."""
 _UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _DAY_NS = 86_400 * _UNIT_NS["s"]
 
@@ -66,7 +68,7 @@ class ArrowStore(LocalStore):
             check_values(table)
             table = table.replace_schema_metadata(FileFacts.of(layout, part.partition).encode())
             files.append((part.location + SUFFIX, partial(_encode, table)))
-        return self._files.write(files)
+        return self._files.write(files, workers=_WRITERS)
 
     def read(
         self, layout: TableLayout, copy: Copy, partition: Partition, selection: Selection = EVERYTHING
