@@ -1,0 +1,256 @@
+"""The shell command `quantstore`: one function per command, no logic."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from quantstore.cli.arguments import Parser, Run, build_parser, parse, parse_as_of, parse_param
+from quantstore.cli.output import complain, print_json, print_text
+from quantstore.cli.progress import progress_line
+from quantstore.errors import InvalidInputError, NotFoundError, QuantStoreError, QuantStoreWarning
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from quantstore.manager import HybridStorageManager
+
+DONE, PROBLEMS, USAGE, FAILED, INTERRUPTED, CLOSED = 0, 1, 2, 3, 130, 141
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    _print_anything()
+    try:
+        with _plain_warnings():
+            options = parse(parser(), arguments)
+            code: int = options.run(options)
+            sys.stdout.flush()
+            return code
+    except SystemExit as leaving:  # --help and --version
+        return int(leaving.code or DONE)
+    except KeyboardInterrupt:
+        complain("stopped before it was done", "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _close_output()
+        return CLOSED
+    except QuantStoreError as error:
+        return _failed(error, str(error), arguments)
+    except Exception as error:  # noqa: BLE001 - the last resort of a program: a line instead of a traceback
+        return _failed(error, f"{type(error).__name__}: {error}; --debug shows where", arguments)
+
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    return build_parser(_COMMANDS)
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run the demonstration."""
+    from quantstore.cli.demo import run
+
+    with progress_line():
+        facts = run(options.path, options.rows, fresh=options.fresh, say=None if options.json else print_text)
+    if options.json:
+        print_json(facts)
+    return DONE if facts["audit"]["ok"] else PROBLEMS
+
+
+def ls(options: argparse.Namespace) -> int:
+    """List the tables."""
+    from quantstore.cli.facts import tables_facts
+    from quantstore.cli.pages import tables_page
+
+    with _opened(options, read_only=True) as store:
+        _print(options, tables_facts(store), tables_page)
+    return DONE
+
+
+def show(options: argparse.Namespace) -> int:
+    """Show one table."""
+    from quantstore.cli.facts import table_facts
+    from quantstore.cli.pages import table_page
+
+    with _opened(options, read_only=True) as store:
+        _print(options, table_facts(store, options.table), table_page)
+    return DONE
+
+
+def write(options: argparse.Namespace) -> int:
+    """Write files into a table."""
+    from quantstore.cli.sources import open_files
+
+    with _opened(options, create=True) as store, progress_line():
+        result = store.write(
+            open_files(
+                options.files,
+                known=_schema(store, options.table),
+                text=filter(None, ("symbol", "asset_class", options.symbol)),
+            ),
+            options.table,
+            options.tier,
+            mode=options.mode,
+            time=options.time,
+            symbol=options.symbol,
+            asset_class=options.asset_class,
+            tz=options.tz,
+            write_id=options.write_id,
+            on_repeat=options.on_repeat,
+        )
+    _print(options, result, repr)
+    return DONE
+
+
+def query(options: argparse.Namespace) -> int:
+    """Answer a query, or explain what it would read."""
+    from quantstore.cli.facts import plan_facts
+    from quantstore.cli.results import Destination, deliver
+
+    sql = sys.stdin.read() if options.sql == "-" else options.sql
+    asked: dict[str, Any] = {
+        "tiers": options.tiers,
+        "params": dict(map(parse_param, options.param)),
+        "as_of": parse_as_of(options.as_of),
+    }
+    with _opened(options) as store:
+        if options.explain:
+            plan = store.explain(sql, **asked)
+            _print(options, plan_facts(plan) if options.json else plan, str)
+            return DONE
+        destination = Destination.of(options.to or ("json" if options.json else None), options.out)
+        rows = deliver(store.read(sql, **asked, missing=options.missing, to="reader"), destination)
+        if destination.path is not None:
+            print_text(f"{rows:,} rows in {destination.path}")
+    return DONE
+
+
+def migrate(options: argparse.Namespace) -> int:
+    """Move rows of a table to another tier."""
+    from quantstore.cli.pages import moves_page
+
+    with _opened(options) as store, progress_line():
+        moved = store.migrate(
+            options.table,
+            options.source,
+            options.destination,
+            where=options.where,
+            before=options.before,
+            dry_run=options.dry_run,
+        )
+    _print(options, moved, moves_page)
+    return DONE
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Delete bytes that nothing reaches."""
+    with _opened(options) as store, progress_line():
+        swept = store.sweep(options.grace)
+    _print(options, swept, repr)
+    return DONE
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Check the whole store."""
+    with _opened(options, read_only=True) as store, progress_line():
+        report = store.audit()
+    _print(options, {"ok": report.ok, **asdict(report)} if options.json else report, repr)
+    return DONE if report.ok else PROBLEMS
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show where the store is and what it holds."""
+    from quantstore.cli.facts import store_facts
+    from quantstore.cli.pages import store_page
+
+    with _opened(options, read_only=True) as store:
+        _print(options, store_facts(store), store_page)
+    return DONE
+
+
+_COMMANDS: dict[str, Run] = {
+    "demo": demo,
+    "ls": ls,
+    "show": show,
+    "write": write,
+    "query": query,
+    "migrate": migrate,
+    "sweep": sweep,
+    "audit": audit,
+    "status": status,
+}
+
+
+@contextmanager
+def _opened(
+    options: argparse.Namespace, *, create: bool = False, read_only: bool = False
+) -> Iterator[HybridStorageManager]:
+    from quantstore import api
+
+    with api.open(options.store, create=create, read_only=read_only) as store:
+        yield store
+
+
+def _schema(store: HybridStorageManager, table: str) -> pa.Schema | None:
+    """Return the columns of a table, or None where it has none yet."""
+    try:
+        return store.table(table).schema
+    except (NotFoundError, InvalidInputError):
+        return None
+
+
+def _print(options: argparse.Namespace, value: Any, page: Any) -> None:
+    if options.json:
+        print_json(value)
+    else:
+        print_text(page(value))
+
+
+def _print_anything() -> None:
+    """Let characters that the terminal's encoding lacks be written out instead of being an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show our own warnings as one line each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", QuantStoreWarning)
+        before = warnings.showwarning
+
+        def show_warning(message: Any, category: Any, *rest: Any, **more: Any) -> None:
+            if issubclass(category, QuantStoreWarning):
+                complain(str(message), "warning")
+            else:
+                before(message, category, *rest, **more)
+
+        warnings.showwarning = show_warning
+        yield
+
+
+def _failed(error: Exception, message: str, arguments: list[str]) -> int:
+    if "--debug" in arguments:
+        traceback.print_exception(error)
+    complain(message)
+    return USAGE if isinstance(error, InvalidInputError) else FAILED
+
+
+def _close_output() -> None:
+    """Point standard output nowhere, so that leaving does not fail once more over the reader that is gone."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
