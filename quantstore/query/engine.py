@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -16,6 +17,8 @@ from quantstore.errors import CapacityError, IntegrityError, InvalidInputError, 
 
 BATCH_ROWS = 100_000
 _READ_TYPES = {"SELECT", "MULTI"}
+_STOP_SECONDS = 10.0
+_Made = TypeVar("_Made")
 
 
 class Engine:
@@ -71,9 +74,10 @@ class Engine:
             relation = cursor.sql(sql, params=dict(params) or None)
             if relation is None:
                 raise InvalidInputError("The statement gives no rows; only SELECT and the like can be read.")
-            reader = relation.to_arrow_reader(BATCH_ROWS)
+            reader = interruptible(cursor, lambda: relation.to_arrow_reader(BATCH_ROWS))
             yield reader.schema
-            yield from reader
+            while (batch := interruptible(cursor, lambda: next(reader, None))) is not None:
+                yield batch
 
     def evaluate(self, expressions: list[str], params: Mapping[str, Any]) -> list[Any]:
         """Return the values of column-free expressions; an expression that fails fails all, as None."""
@@ -127,6 +131,28 @@ class Engine:
             if value is not None:
                 connection.execute(f"SET GLOBAL {name} = '{value}'")
         return connection
+
+
+def interruptible(cursor: duckdb.DuckDBPyConnection, action: Callable[[], _Made]) -> _Made:
+    """Return what `action` makes; it runs in a thread of its own, so that Ctrl-C reaches this one and stops the engine."""
+    if threading.current_thread() is not threading.main_thread():
+        return action()
+    outcome: Future[_Made] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(action())
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
+            outcome.set_exception(error)
+
+    worker = threading.Thread(target=work, name="quantstore-query", daemon=True)
+    worker.start()
+    try:
+        return outcome.result()
+    except KeyboardInterrupt:
+        cursor.interrupt()
+        worker.join(_STOP_SECONDS)
+        raise
 
 
 @contextmanager
