@@ -134,7 +134,7 @@ class Engine:
 
 
 def interruptible(cursor: duckdb.DuckDBPyConnection, action: Callable[[], _Made]) -> _Made:
-    """Return what `action` makes; it runs in a thread of its own, so that Ctrl-C reaches this one and stops the engine."""
+    """Return what `action` makes; it runs in a thread of its own, so that Ctrl-C reaches this one."""
     if threading.current_thread() is not threading.main_thread():
         return action()
     outcome: Future[_Made] = Future()
