@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -250,11 +251,15 @@ class _Demo:
 
     def _say_next(self) -> None:
         place = str(self.place)
+        ours = f"{_program('quantstore')} --store {place}"
         rows = [
-            [f"jupyter lab {place}/{NOTEBOOK}", "the same from a notebook (needs the extra quantstore[jupyter])"],
-            [f"quantstore --store {place} status", "what the store holds"],
-            [f"quantstore --store {place} query 'SELECT count(*) FROM quotes'", "ask it something"],
-            [f"quantstore --store {place} migrate trades cold hot", "bring cold days back"],
+            [
+                f"{_program('jupyter')} lab {place}/{NOTEBOOK}",
+                "the same from a notebook (needs the extra quantstore[jupyter])",
+            ],
+            [f"{ours} status", "what the store holds"],
+            [f"{ours} query 'SELECT count(*) FROM quotes'", "ask it something"],
+            [f"{ours} migrate trades cold hot", "bring cold days back"],
         ]
         self.say("\n" + text_table(["what next", ""], rows))
 
@@ -271,6 +276,12 @@ def _busiest(bars: pd.DataFrame) -> str:
     ]
     headers = ["symbol", "bars", "trades", "vwap of the week", "low", "high"]
     return text_table(headers, rows, range(1, len(headers)))
+
+
+def _program(name: str) -> str:
+    """Return how to call a program of the environment this one runs in, which may not be the active one."""
+    own = Path(sys.argv[0])
+    return str(own.with_name(name)) if own.name == "quantstore" and shutil.which("quantstore") is None else name
 
 
 def _indented(text: str) -> str:
