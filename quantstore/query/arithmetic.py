@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlglot import exp
 
-from quantstore.query.expressions import floor_argument, mix, named_rule, node_rule, part, refuse, swap, to_stamp, typed
+from quantstore.query.expressions import floor_argument, named_rule, node_rule, part, refuse, swap, typed
 from quantstore.query.instants import (
     bare,
+    cast_to,
     ceiling,
     difference,
     fixed_length,
@@ -24,6 +27,7 @@ from quantstore.query.kinds import (
     NAIVE_NS,
     OTHER,
     TEXT,
+    TIME,
     UNKNOWN,
     ZONED,
     Kind,
@@ -31,6 +35,7 @@ from quantstore.query.kinds import (
     list_of,
     zoned_ns,
 )
+from quantstore.query.operands import mix, to_stamp
 from quantstore.query.scopes import Scope
 
 
@@ -58,21 +63,30 @@ def _add(node: exp.Expression, scope: Scope) -> Kind:
     return _sum(left, right)
 
 
+_SUMS = {Tag.INTERVAL: NAIVE, Tag.TIME: NAIVE, Tag.TIMETZ: ZONED, Tag.OTHER: DATE}
+"""Kinds of what is added to a date."""
+
+
 def _sum(left: Kind, right: Kind) -> Kind:
     for one, other in ((left, right), (right, left)):
         if one.is_micros and other.tag in {Tag.INTERVAL, Tag.UNKNOWN, Tag.OTHER, Tag.LITERAL}:
             return one
-        if one == DATE and other == INTERVAL:
-            return NAIVE
         if one == DATE:
-            return DATE if other == OTHER else UNKNOWN
+            return _SUMS.get(other.tag, UNKNOWN)
     if INTERVAL in {left, right} and {left, right} <= {INTERVAL, Kind(Tag.LITERAL)}:
         return INTERVAL
     return OTHER if left == right == OTHER else UNKNOWN
 
 
 def _move(
-    node: exp.Expression, stamp: exp.Expression, kind: Kind, by: exp.Expression, by_kind: Kind, scope: Scope, *, back: bool
+    node: exp.Expression,
+    stamp: exp.Expression,
+    kind: Kind,
+    by: exp.Expression,
+    by_kind: Kind,
+    scope: Scope,
+    *,
+    back: bool,
 ) -> Kind:
     """Move a stamp by what can only be an interval: the engine adds nothing else to one."""
     if by_kind.tag not in {Tag.INTERVAL, Tag.UNKNOWN, Tag.OTHER, Tag.LITERAL, Tag.NULL}:
@@ -140,7 +154,7 @@ def _concatenation(node: exp.Expression, scope: Scope) -> Kind:
         return kinds["this"]
     for key, kind in kinds.items():
         if kind.is_ns:
-            swap(node.args[key], lambda one, kind=kind: text_of(one, kind), scope)
+            swap(node.args[key], partial(text_of, kind=kind), scope)
         elif kind.carries_ns:
             raise refuse("||", node.args[key], kind)
     return TEXT
@@ -149,10 +163,14 @@ def _concatenation(node: exp.Expression, scope: Scope) -> Kind:
 # Zones
 
 
-def _in_zone(node: exp.Expression, stamp: exp.Expression, kind: Kind, build: type | None, zone: exp.Expression, scope: Scope) -> Kind:
+def _in_zone(
+    node: exp.Expression, stamp: exp.Expression, kind: Kind, build: type | None, zone: exp.Expression, scope: Scope
+) -> Kind:
     """Read a stamp in a zone: an instant as the wall-clock time there, a wall-clock time there as the instant."""
+    if kind == DATE:  # which the engine's versions read differently
+        swap(stamp, lambda one: cast_to(one, "TIMESTAMP"), scope)
     if not kind.is_ns:
-        return {Tag.ZONED: NAIVE, Tag.NAIVE: ZONED}.get(kind.tag, UNKNOWN)
+        return {Tag.ZONED: NAIVE, Tag.NAIVE: ZONED, Tag.DATE: ZONED}.get(kind.tag, UNKNOWN)
 
     def read(micros: exp.Expression) -> exp.Expression:
         if build is None:
@@ -197,9 +215,10 @@ def _strftime(node: exp.Expression, scope: Scope) -> Kind:
         if isinstance(pattern, exp.Literal):
             text = _without_zone(pattern.name)
             if text != pattern.name:
-                swap(pattern, lambda _, text=text: exp.Literal.string(text), scope)
+                pattern.set("this", text)
+                scope.context.edits += 1
         else:
-            swap(node.args[key], lambda one, kind=kind: floor(one, kind), scope)
+            swap(node.args[key], partial(floor, kind=kind), scope)
     return TEXT
 
 
@@ -252,7 +271,7 @@ def _to_time(node: exp.Expression, scope: Scope) -> Kind:
     kind = part(node, "this", scope)
     if kind.is_ns:
         floor_argument(node.this, kind, scope)
-    return {"date": DATE, "timestamp": NAIVE}.get(node.key, OTHER)
+    return {"date": DATE, "timestamp": NAIVE}.get(node.key, TIME)
 
 
 @node_rule("lag", "lead")
@@ -262,7 +281,7 @@ def _neighbour(node: exp.Expression, scope: Scope) -> Kind:
     default = part(node, "default", scope)
     if node.args.get("default") is None:
         return kind.as_value
-    return mix([node.this, node.args["default"]], [kind, default], f"{node.key.upper()}()", scope)
+    return mix([node.this, node.args["default"]], [kind, default], f"{node.key}()", scope)
 
 
 @node_rule("arrayappend", "arrayprepend")

@@ -1,29 +1,21 @@
 """Rules for what compares values: operators, BETWEEN, IN, CASE, NULLIF, ANY and ALL.
 
-Beside a stamp with nanoseconds everything is brought to TIMESTAMP_NS. Where the stamp is a constant and the other side a
-column of microseconds, the constant is brought to microseconds instead, so that the engine can still prune by the column.
+Beside a stamp with nanoseconds everything is brought to TIMESTAMP_NS. Where the stamp is a constant and the other side
+a column of microseconds, the constant is brought to microseconds instead: the engine can still prune by the column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from sqlglot import exp
 
-from quantstore.query.expressions import (
-    children,
-    mix,
-    named_rule,
-    node_rule,
-    part,
-    query_kind,
-    refuse,
-    swap,
-    to_stamp,
-    typed,
-)
+from quantstore.query.expressions import children, named_rule, node_rule, part, refuse, swap, typed
 from quantstore.query.instants import bare, ceiling, clamped, floor
 from quantstore.query.kinds import OTHER, UNKNOWN, Kind, Tag
+from quantstore.query.leaves import query_kind
+from quantstore.query.operands import mix, to_stamp
 from quantstore.query.scopes import Scope
 from quantstore.query.unions import recast
 
@@ -66,14 +58,18 @@ def _bounded(node: exp.Expression, left: Kind, right: Kind, scope: Scope) -> boo
 
 def is_constant(node: exp.Expression) -> bool:
     """Whether a value is the same for all rows."""
-    return not any(isinstance(one, exp.Column | exp.Query | exp.AggFunc | exp.Window | exp.Identifier) for one in node.walk())
+    return not any(
+        isinstance(one, exp.Column | exp.Query | exp.AggFunc | exp.Window | exp.Identifier) for one in node.walk()
+    )
 
 
 def match(left: exp.Expression, left_kind: Kind, right: exp.Expression, right_kind: Kind, scope: Scope) -> None:
     """Bring two compared values to one kind where either has nanoseconds."""
     if left_kind.is_ns or right_kind.is_ns:
         if left_kind.is_nested or right_kind.is_nested:
-            raise refuse("A comparison", left if left_kind.is_ns else right, left_kind if left_kind.is_ns else right_kind)
+            raise refuse(
+                "A comparison", left if left_kind.is_ns else right, left_kind if left_kind.is_ns else right_kind
+            )
         to_stamp(right, right_kind, left, left_kind, scope, compare=True)
         to_stamp(left, left_kind, right, right_kind, scope, compare=True)
     elif left_kind.carries_ns or right_kind.carries_ns:
@@ -84,7 +80,11 @@ def _match_nested(left: exp.Expression, left_kind: Kind, right: exp.Expression, 
     if Tag.NULL in {left_kind.tag, right_kind.tag} or _alike(left_kind, right_kind):
         return
     one, other = bare(left), bare(right)
-    if not isinstance(one, exp.Tuple) or not isinstance(other, exp.Tuple) or len(one.expressions) != len(other.expressions):
+    if (
+        not isinstance(one, exp.Tuple)
+        or not isinstance(other, exp.Tuple)
+        or len(one.expressions) != len(other.expressions)
+    ):
         nested = (left, left_kind) if left_kind.carries_ns else (right, right_kind)
         raise refuse("A comparison of lists, structs or rows", *nested)
     pairs = zip(list(one.expressions), left_kind.parts, list(other.expressions), right_kind.parts, strict=True)
@@ -112,7 +112,7 @@ def _between(node: exp.Expression, scope: Scope) -> Kind:
         for key, bring in (("low", ceiling), ("high", floor)):
             bound, found = bounds[key]
             if found.is_ns:
-                swap(bound, lambda one, found=found, bring=bring: bring(one, found), scope)
+                swap(bound, partial(bring, kind=found), scope)
         return OTHER
     if not kind.is_ns and stamps:
         match(this, kind, stamps[0], next(found for _, found in bounds.values() if found.is_ns), scope)
@@ -129,6 +129,10 @@ def _in(node: exp.Expression, scope: Scope) -> Kind:
         _match_query(node.this, kind, node.args["query"], scope)
     elif node.args.get("field") is not None:
         _in_list(node, kind, scope)
+    elif node.args.get("unnest") is not None:
+        listed = part(node, "unnest", scope)
+        if kind.carries_ns or listed.carries_ns:
+            raise refuse("IN with UNNEST", node.this, kind if kind.carries_ns else listed)
     else:
         kinds = [typed(child, scope) for child in list(node.expressions)]
         _match_all(node, "this", kind, node.expressions, kinds, scope)
@@ -209,7 +213,9 @@ def _quantified(node: exp.Expression, scope: Scope) -> Kind:
         kinds = [element] * len(array.expressions)
         _match_all(node, "this", kind, array.expressions, kinds, scope)
     elif (kind.carries_ns or listed.carries_ns) and not (kind.is_ns and element.is_ns):
-        raise refuse("ANY or ALL of a list", node.this if kind.carries_ns else among, kind if kind.carries_ns else listed)
+        raise refuse(
+            "ANY or ALL of a list", node.this if kind.carries_ns else among, kind if kind.carries_ns else listed
+        )
     return OTHER
 
 
@@ -249,7 +255,9 @@ def _nullif(node: exp.Expression, scope: Scope) -> Kind:
 
 
 @node_rule("arraycontains")
-@named_rule("list_contains", "list_has", "array_has", "list_position", "list_indexof", "array_position", "array_indexof")
+@named_rule(
+    "list_contains", "list_has", "array_has", "list_position", "list_indexof", "array_position", "array_indexof"
+)
 def _contains(node: exp.Expression, scope: Scope) -> Kind:
     kinds = [typed(child, scope) for child in children(node)]
     (among, value), (listed, kind) = list(children(node))[:2], kinds[:2]

@@ -15,12 +15,13 @@ from quantstore.query.kinds import (
     NAIVE_NS,
     OTHER,
     TEXT,
+    TIME,
+    TIMETZ,
     UNKNOWN,
     ZONED,
     Kind,
     Tag,
     list_of,
-    unify,
 )
 
 
@@ -29,8 +30,6 @@ class Use(Enum):
 
     KEEP = auto()
     """As they are; the function hands on values unchanged."""
-    MIX = auto()
-    """As they are; the result may be any of the arguments, which are brought to one kind first."""
     FLOOR = auto()
     """As TIMESTAMPTZ or TIMESTAMP, digits below a microsecond cut off."""
     TEXT = auto()
@@ -105,63 +104,102 @@ def _map_part(position: int) -> Result:
     return part
 
 
-def _rules(use: Use, result: Result, names: str) -> dict[str, Rule]:
-    return dict.fromkeys(names.split(), Rule(use, result))
-
-
 # Names are the engine's, and the parser's own (without underscores) where it has a node of its own for a function.
-RULES: dict[str, Rule] = {
-    **_rules(Use.KEEP, first, "first last any_value anyvalue arbitrary mode first_value firstvalue last_value lastvalue"),
-    **_rules(Use.KEEP, first, "nth_value nthvalue try constant_or_null list_sort arraysort list_reverse array_reverse"),
-    **_rules(Use.KEEP, first, "list_reverse_sort array_reverse_sort array_sort list_distinct array_distinct arraydistinct"),
-    **_rules(Use.KEEP, first, "list_slice array_slice list_resize array_resize arrayreverse"),
-    **_rules(Use.KEEP, lambda kinds: _many(kinds, 1), "min max"),
-    **_rules(Use.KEEP, lambda kinds: _many(kinds, 2), "arg_min arg_max argmin argmax min_by max_by"),
-    **_rules(Use.KEEP, lambda kinds: _many(kinds, 2), "arg_min_null arg_max_null arg_min_nulls_last arg_max_nulls_last"),
-    **_rules(Use.KEEP, _first_or_list, "quantile_disc percentiledisc percentile_disc quantile"),
-    **_rules(Use.KEEP, _list_of_first, "list array_agg arrayagg arrayuniqueagg approx_top_k approxtopk"),
-    **_rules(Use.KEEP, _element, "list_extract array_extract list_element list_first list_last list_min list_max arraymin"),
-    **_rules(Use.KEEP, _element, "arraymax list_any_value list_mode arrayfirst arraylast unnest explode"),
-    **_rules(Use.KEEP, _element, "flatten"),
-    **_rules(Use.KEEP, _map_part(0), "map_keys mapkeys"),
-    **_rules(Use.KEEP, _map_part(1), "map_values"),
-    **_rules(Use.KEEP, lambda kinds: Kind(Tag.MAP, parts=(first(kinds), OTHER)), "histogram"),
-    **_rules(Use.KEEP, constant(OTHER), "count approx_count_distinct approxdistinct hash epoch_ns nanosecond nanoseconds"),
-    **_rules(Use.KEEP, constant(OTHER), "entropy len length array_length arraysize list_count list_unique cardinality"),
-    **_rules(Use.KEEP, constant(OTHER), "list_approx_count_distinct grouping grouping_id isnull exists struct_keys error"),
-    **_rules(Use.KEEP, constant(TEXT), "alias"),
-    **_rules(Use.MIX, unify, "coalesce ifnull greatest least"),
-    **_rules(Use.MIX, lambda kinds: list_of(unify(kinds)), "list_value list_pack"),
-    **_rules(Use.FLOOR, _as_stamp, "date_trunc datetrunc timestamptrunc avg mean median fill"),
-    **_rules(Use.FLOOR, _stamp_or_list, "quantile_cont percentilecont percentile_cont approx_quantile approxquantile"),
-    **_rules(Use.FLOOR, _first_time, "time_bucket datebin"),
-    **_rules(Use.FLOOR, lambda kinds: list_of(_as_stamp(kinds)), "range generate_series generateseries"),
-    **_rules(Use.FLOOR, constant(OTHER), "year month day hour minute second millisecond milliseconds microsecond"),
-    **_rules(Use.FLOOR, constant(OTHER), "microseconds quarter week weekofyear yearweek isoyear yearofweek dayofweek"),
-    **_rules(Use.FLOOR, constant(OTHER), "yearofweekiso dayofweekiso isodow dayofmonth dayofyear weekday era century"),
-    **_rules(Use.FLOOR, constant(OTHER), "decade millennium julian epoch timetounix epoch_us date_part datepart extract"),
-    **_rules(Use.FLOOR, constant(OTHER), "timezone_hour timezone_minute isfinite isinf date_diff datediff date_sub datesub"),
-    **_rules(Use.FLOOR, constant(DATE), "last_day lastday"),
-    **_rules(Use.FLOOR, constant(TEXT), "dayname monthname typeof"),
-    **_rules(Use.FLOOR, constant(INTERVAL), "age mad"),
-    **_rules(Use.TEXT, constant(TEXT), "concat concat_ws concatws format printf string_agg group_concat groupconcat listagg"),
-    **_rules(Use.TEXT, constant(OTHER), "to_json json_quote json_object jsonobject json_array jsonarray jsonkeyvalue"),
+_KEPT: tuple[tuple[Result, str], ...] = (
+    (
+        first,
+        """first last any_value anyvalue arbitrary mode first_value firstvalue last_value lastvalue nth_value
+        nthvalue try constant_or_null list_sort arraysort list_reverse array_reverse arrayreverse
+        list_reverse_sort array_reverse_sort array_sort list_distinct array_distinct arraydistinct
+        list_slice array_slice list_resize array_resize""",
+    ),
+    (lambda kinds: _many(kinds, 1), "min max"),
+    (
+        lambda kinds: _many(kinds, 2),
+        """arg_min arg_max argmin argmax min_by max_by arg_min_null arg_max_null arg_min_nulls_last
+        arg_max_nulls_last""",
+    ),
+    (_first_or_list, "quantile_disc percentiledisc percentile_disc quantile"),
+    (_list_of_first, "list array_agg arrayagg arrayuniqueagg approx_top_k approxtopk"),
+    (
+        _element,
+        """list_extract array_extract list_element list_first list_last list_min list_max arraymin arraymax
+        list_any_value list_mode arrayfirst arraylast unnest explode flatten""",
+    ),
+    (_map_part(0), "map_keys mapkeys"),
+    (_map_part(1), "map_values"),
+    (lambda kinds: Kind(Tag.MAP, parts=(first(kinds), OTHER)), "histogram"),
+    (
+        constant(OTHER),
+        """count approx_count_distinct approxdistinct hash epoch_ns nanosecond nanoseconds entropy len length
+        array_length arraysize list_count list_unique cardinality list_approx_count_distinct grouping
+        grouping_id struct_keys error""",
+    ),
+    (constant(TEXT), "alias"),
+)
+_FLOORED: tuple[tuple[Result, str], ...] = (
+    (_as_stamp, "date_trunc datetrunc timestamptrunc avg mean median fill"),
+    (_stamp_or_list, "quantile_cont percentilecont percentile_cont approx_quantile approxquantile"),
+    (_first_time, "time_bucket datebin"),
+    (lambda kinds: list_of(_as_stamp(kinds)), "range generate_series generateseries"),
+    (
+        constant(OTHER),
+        """year month day hour minute second millisecond milliseconds microsecond microseconds quarter week
+        weekofyear yearweek isoyear yearofweek yearofweekiso dayofweek dayofweekiso isodow dayofmonth
+        dayofyear weekday era century decade millennium julian epoch timetounix epoch_us date_part datepart
+        extract timezone_hour timezone_minute isfinite isinf date_diff datediff date_sub datesub""",
+    ),
+    (constant(DATE), "last_day lastday"),
+    (constant(TEXT), "dayname monthname typeof"),
+    (constant(INTERVAL), "age mad"),
     # Functions of other arguments whose results are times.
-    **_rules(Use.FLOOR, constant(ZONED), "now currenttimestamp get_current_timestamp transaction_timestamp"),
-    **_rules(Use.FLOOR, constant(ZONED), "make_timestamptz uuid_extract_timestamp currenttimestampltz"),
-    **_rules(Use.FLOOR, constant(NAIVE), "localtimestamp current_localtimestamp make_timestamp make_timestamp_ms"),
-    **_rules(Use.FLOOR, constant(NAIVE), "timestampfromparts"),
-    **_rules(Use.FLOOR, constant(NAIVE_NS), "make_timestamp_ns"),
-    **_rules(Use.FLOOR, constant(DATE), "currentdate today make_date datefromparts"),
-    **_rules(Use.FLOOR, constant(INTERVAL), "to_days todays to_weeks to_months to_years to_hours to_minutes to_seconds"),
-    **_rules(Use.FLOOR, constant(INTERVAL), "to_milliseconds to_microseconds to_quarters to_decades makeinterval"),
-    **_rules(Use.FLOOR, constant(INTERVAL), "justify_days justify_hours justify_interval to_centuries to_millennia"),
+    (
+        constant(ZONED),
+        """now currenttimestamp currenttimestampltz get_current_timestamp transaction_timestamp
+        make_timestamptz uuid_extract_timestamp""",
+    ),
+    (
+        constant(NAIVE),
+        "localtimestamp current_localtimestamp make_timestamp make_timestamp_ms timestampfromparts",
+    ),
+    (constant(NAIVE_NS), "make_timestamp_ns"),
+    (constant(DATE), "currentdate today make_date datefromparts"),
+    (constant(TIMETZ), "currenttime"),
+    (constant(TIME), "localtime make_time timefromparts"),
+    (
+        constant(INTERVAL),
+        """to_microseconds to_milliseconds to_seconds to_minutes to_hours to_days todays to_weeks to_months
+        to_quarters to_years to_decades to_centuries to_millennia makeinterval justify_days justify_hours
+        justify_interval""",
+    ),
     # Functions whose results are no times; given stamps, the engine's own message is the best answer.
-    **_rules(Use.FLOOR, constant(OTHER), "currenttime localtime row_number rownumber rank dense_rank ntile cume_dist"),
-    **_rules(Use.FLOOR, constant(OTHER), "percent_rank denserank percentrank cumedist sum abs round floor ceil rand random"),
-    **_rules(Use.FLOOR, constant(OTHER), "bool_and bool_or logicaland logicalor count_if countif stddev variance var_samp"),
-    **_rules(Use.FLOOR, constant(TEXT), "upper lower substring substr trim replace left right lpad rpad currentdatabase"),
-}  # fmt: skip
+    (
+        constant(OTHER),
+        """row_number rownumber rank dense_rank denserank percent_rank percentrank cume_dist cumedist ntile sum
+        abs round floor ceil rand random bool_and bool_or logicaland logicalor count_if countif stddev
+        variance var_samp""",
+    ),
+    (constant(TEXT), "upper lower substring substr trim replace left right lpad rpad currentdatabase"),
+)
+_AS_TEXT: tuple[tuple[Result, str], ...] = (
+    (constant(TEXT), "concat concat_ws concatws format printf string_agg group_concat groupconcat listagg"),
+    (constant(OTHER), "to_json json_quote json_object jsonobject json_array jsonarray"),
+)
+RULES: dict[str, Rule] = {
+    name: Rule(use, result)
+    for use, table in ((Use.KEEP, _KEPT), (Use.FLOOR, _FLOORED), (Use.TEXT, _AS_TEXT))
+    for result, names in table
+    for name in names.split()
+}
+
+HANDED_ON: dict[str, int] = {
+    **dict.fromkeys(("min", "max", "first", "last", "any_value", "anyvalue", "arbitrary", "mode"), 1),
+    **dict.fromkeys(("first_value", "firstvalue", "last_value", "lastvalue"), 1),
+    **dict.fromkeys(("nth_value", "nthvalue", "lag", "lead", "quantile_disc", "percentiledisc", "quantile"), 2),
+    **dict.fromkeys(("arg_min", "arg_max", "argmin", "argmax", "min_by", "max_by"), 2),
+    **dict.fromkeys(("arg_min_null", "arg_max_null", "arg_min_nulls_last", "arg_max_nulls_last"), 2),
+}
+"""Functions whose result is one of the values of their first argument, given no more arguments than this."""
 
 
 def function_name(node: exp.Expression) -> str:
@@ -174,4 +212,3 @@ def function_name(node: exp.Expression) -> str:
 def rule_for(node: exp.Expression) -> Rule | None:
     """Return how a function treats stamps, or None where nothing is known of it."""
     return RULES.get(function_name(node))
-

@@ -1,7 +1,7 @@
 """SQL for stamps with nanoseconds: what the engine lacks, built from integers.
 
-The engine holds such a stamp as TIMESTAMP_NS. Its own functions work on microseconds and either round (DuckDB 2.0) or cut
-towards zero (1.5) on the way there; here sub-microsecond digits are always cut downwards, before 1970 as after.
+The engine holds such a stamp as TIMESTAMP_NS. Its own functions work on microseconds and either round (DuckDB 2.0) or
+cut towards zero (1.5) on the way there; here sub-microsecond digits are always cut downwards, before 1970 as after.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ class Tag(StrEnum):
     NAIVE = "naive"
     """TIMESTAMP, TIMESTAMP_MS or TIMESTAMP_S."""
     DATE = "date"
+    TIME = "time"
+    TIMETZ = "timetz"
     INTERVAL = "interval"
     TEXT = "text"
     LITERAL = "literal"
@@ -118,6 +120,8 @@ NAIVE_NS = Kind(Tag.NAIVE_NS)
 ZONED = Kind(Tag.ZONED)
 NAIVE = Kind(Tag.NAIVE)
 DATE = Kind(Tag.DATE)
+TIME = Kind(Tag.TIME)
+TIMETZ = Kind(Tag.TIMETZ)
 INTERVAL = Kind(Tag.INTERVAL)
 TEXT = Kind(Tag.TEXT)
 LITERAL = Kind(Tag.LITERAL)
@@ -149,18 +153,26 @@ def of_arrow(kind: pa.DataType) -> Kind:
         return ZONED if kind.tz is not None else NAIVE
     if pa.types.is_dictionary(kind):
         return of_arrow(kind.value_type)
-    if pa.types.is_date(kind):
-        return DATE
-    if pa.types.is_duration(kind) or pa.types.is_interval(kind):
-        return INTERVAL
+    return _of_nested(kind) if pa.types.is_nested(kind) else _of_flat(kind)
+
+
+def _of_flat(kind: pa.DataType) -> Kind:
+    tests = (
+        (TEXT, pa.types.is_string(kind) or pa.types.is_large_string(kind)),
+        (DATE, pa.types.is_date(kind)),
+        (TIME, pa.types.is_time(kind)),
+        (INTERVAL, pa.types.is_duration(kind) or pa.types.is_interval(kind)),
+    )
+    return next((found for found, fits in tests if fits), OTHER)
+
+
+def _of_nested(kind: pa.DataType) -> Kind:
     if pa.types.is_struct(kind):
         fields = [kind.field(position) for position in range(kind.num_fields)]
         return struct_of((of_arrow(field.type) for field in fields), (field.name for field in fields))
     if pa.types.is_map(kind):
         return Kind(Tag.MAP, parts=(of_arrow(kind.key_type), of_arrow(kind.item_type)))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return list_of(of_arrow(kind.value_type))
-    return TEXT if pa.types.is_string(kind) or pa.types.is_large_string(kind) else OTHER
+    return list_of(of_arrow(kind.value_type)) if hasattr(kind, "value_type") else OTHER
 
 
 _SQL = {
@@ -173,6 +185,9 @@ _SQL = {
     "TIMESTAMP_MS": NAIVE,
     "TIMESTAMP_NS": NAIVE_NS,
     "DATE": DATE,
+    "TIME": TIME,
+    "TIME_NS": TIME,
+    "TIMETZ": TIMETZ,
     "INTERVAL": INTERVAL,
     "TEXT": TEXT,
     "VARCHAR": TEXT,
@@ -184,7 +199,7 @@ _SQL = {
 def type_name(to: exp.DataType) -> str:
     """Return a type's name as the parser spells it, upper-cased."""
     name = str(getattr(to.this, "value", to.this))
-    return str(to.args.get("kind") or name).upper() if name == "USERDEFINED" else name
+    return str(to.args.get("kind") or name).upper() if name.replace("-", "") == "USERDEFINED" else name
 
 
 def of_sql(to: exp.DataType) -> Kind:

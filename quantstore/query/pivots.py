@@ -17,10 +17,13 @@ Visit = Callable[[exp.Expression, Scope], Kind]
 def pivoted(relation: Relation, pivot: exp.Expression, scope: Scope, visit: Visit) -> Shape:
     """Visit a PIVOT or UNPIVOT; of the result only the columns handed on are known."""
     inner = Scope(scope.context, scope.parent, scope.ctes, [relation])
-    _check_hidden(relation, scope)
     named = {column.name.lower() for column in pivot.find_all(exp.Column) if column.find_ancestor(exp.Pivot) is pivot}
     kinds = {one.name.lower(): one.kind for one in relation.shape.fields}
     group = pivot.args.get("group")
+    if group is not None:
+        visit(group, inner)
+    elif relation.hidden:
+        _check_hidden(relation, scope)
     grouped = {one.name.lower() for one in group.expressions} if group is not None else set()
     if not pivot.args.get("unpivot"):
         for key in ("expressions", "using", "fields"):
@@ -30,7 +33,9 @@ def pivoted(relation: Relation, pivot: exp.Expression, scope: Scope, visit: Visi
                     raise refuse("PIVOT", one, kind)
     for name in named - grouped:
         kind = kinds.get(name, NULL)
-        is_value = pivot.args.get("unpivot") or any(name == one.name.lower() for one in _listed(pivot.args.get("expressions")))
+        is_value = pivot.args.get("unpivot") or any(
+            name == one.name.lower() for one in _listed(pivot.args.get("expressions"))
+        )
         if kind.carries_ns and is_value:
             raise refuse("UNPIVOT" if pivot.args.get("unpivot") else "PIVOT", exp.column(name), kind)
     kept = [
@@ -54,6 +59,4 @@ def _check_hidden(relation: Relation, scope: Scope) -> None:
                 column=name,
             )
 
-    if relation.hidden:
-        scope.context.later.append(check)
-
+    scope.context.later.append(check)

@@ -1,8 +1,9 @@
 """Queries as the engine must see them: hidden columns out of stars, stamps with nanoseconds treated exactly.
 
-What a query is promised: a column with a zone behaves as TIMESTAMPTZ and one without as TIMESTAMP, whatever the resolution;
-nanoseconds stay in results, filters and joins. The engine (DuckDB 1.5 to 2.x, session zone UTC) holds both as TIMESTAMP_NS,
-instants in UTC, which few of its functions know. The rewrite follows kinds from the tables through every expression and
+What a query is promised: a column with a zone behaves as TIMESTAMPTZ and one without as TIMESTAMP, whatever the
+resolution; nanoseconds stay in results, filters and joins. The engine (DuckDB 1.5 to 2.x, session zone UTC) holds both
+as TIMESTAMP_NS, instants in UTC, which few of its functions know. The rewrite follows kinds from the tables through
+every expression and
 
 - brings what stamps are compared or mixed with to TIMESTAMP_NS (literals parsed here, to the nanosecond);
 - cuts stamps down to microseconds, always downwards, for functions that know no others;
@@ -22,7 +23,8 @@ The kinds of parameters and what they are bound as:
 
 A list is bound as a list of these and has the kind of its elements.
 
-`pandas.Timestamp.max` is what the engine calls infinity: it is kept, compared and ordered; functions of it may give NULL.
+`pandas.Timestamp.max` is what the engine calls infinity: it is kept, compared and ordered; functions of it may give
+NULL.
 """
 
 from __future__ import annotations
@@ -37,11 +39,12 @@ from sqlglot import exp
 from quantstore.errors import UnsupportedError
 
 # Imported for the rules they register.
-from quantstore.query import arithmetic, comparisons, stars, windows  # noqa: F401
-from quantstore.query.kinds import DATE, NAIVE, NAIVE_NS, OTHER, TEXT, ZONED, Kind, Tag, of_arrow, zoned_ns
+from quantstore.query import arithmetic, casts, comparisons, leaves, nested, operands, stars, windows  # noqa: F401
+from quantstore.query.kinds import DATE, NAIVE, NAIVE_NS, OTHER, TEXT, ZONED, Tag, of_arrow, zoned_ns
 from quantstore.query.scopes import Context, Field, Shape
 from quantstore.query.selects import visit_query
 
+_BUCKETS = (exp.DateBin,) if hasattr(exp, "DateBin") else ()
 _PARAMETERS = {
     "zoned": ZONED,
     "naive": NAIVE,
@@ -103,6 +106,7 @@ def rewrite(
         UnsupportedError: The statement does something with nanoseconds whose outcome cannot be proven.
     """
     tree = tree.copy()
+    _repair(tree)
     tables = {name: _table(name, schema, hidden.get(name, frozenset())) for name, schema in schemas.items()}
     kinds = {name.lower(): _PARAMETERS[kind] for name, kind in parameters.items()}
     has_ns = any(
@@ -117,6 +121,14 @@ def rewrite(
     found: exp.Expression = holder.this
     found.pop()
     return Rewritten(found, _outputs(shape), named)
+
+
+def _repair(tree: exp.Expression) -> None:
+    """Undo what the parser gets wrong: it takes the zone in `time_bucket(width, stamp, 'zone')` for a unit."""
+    for node in tree.find_all(*_BUCKETS) if _BUCKETS else ():
+        zone = node.args.get("unit")
+        if isinstance(zone, exp.Var):
+            zone.replace(exp.Literal.string(zone.name))
 
 
 def _table(name: str, schema: pa.Schema, hidden: frozenset[str]) -> tuple[Shape, dict[str, Field]]:
@@ -141,13 +153,11 @@ def _outputs(shape: Shape) -> tuple[OutputColumn, ...] | None:
 
 
 def _zone(field: Field) -> str | None:
-    leaves = [kind for kind in field.kind.leaves() if kind.is_ns]
-    zones = {kind.zone for kind in leaves}
-    if len(leaves) > 1 and len({kind.tag for kind in leaves}) > 1 and field.source is None:
+    stamps = [kind for kind in field.kind.leaves() if kind.is_ns]
+    if len({kind.tag for kind in stamps}) > 1 and field.source is None:
         raise UnsupportedError(
-            f"Column {field.name!r} holds instants and wall-clock times with nanoseconds in one list or struct; cast the "
-            "instants to TIMESTAMPTZ, or give each its own column.",
+            f"Column {field.name!r} holds instants and wall-clock times with nanoseconds in one list or struct; cast "
+            "the instants to TIMESTAMPTZ, or give each its own column.",
             column=field.name,
         )
-    stamps: list[Kind] = [kind for kind in leaves if kind.tag is Tag.ZONED_NS]
-    return stamps[0].zone if stamps and zones else None
+    return next((kind.zone for kind in stamps if kind.tag is Tag.ZONED_NS), None)

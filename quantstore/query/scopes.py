@@ -48,6 +48,7 @@ class Relation:
         shape: Its visible columns.
         table: The stored table it is, or None.
         hidden: The stored table's hidden columns by lower-cased name.
+        synonym: Second name of its only column: series and UNNEST with an alias have two.
     """
 
     name: str
@@ -55,9 +56,12 @@ class Relation:
     shape: Shape
     table: str | None = None
     hidden: Mapping[str, Field] = field(default_factory=dict)
+    synonym: str | None = None
 
     def find(self, name: str) -> Field | None:
         """Return the visible column of a lower-cased name."""
+        if name == self.synonym:
+            return self.shape.fields[0]
         return next((one for one in self.shape.fields if one.name.lower() == name), None)
 
     def column(self, name: str) -> exp.Column:
@@ -79,6 +83,12 @@ class Merged:
     field: Field
     members: list[Relation]
     node: exp.Expression | None = None
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether it is a visible column of any of them."""
+        name = self.field.name.lower()
+        return any(member.find(name) is not None for member in self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,7 @@ class Context:
         visit_query: Walks a query inside an expression.
         shapes: Result columns of queries inside expressions, by the node's id.
         orders: First key of the ORDER BY of windows and its kind, by the node's id.
+        stars: Stars and COLUMNS() that hidden columns will be kept out of, by the node's id.
     """
 
     tables: Mapping[str, tuple[Shape, Mapping[str, Field]]]
@@ -119,6 +130,7 @@ class Context:
     later: list[Callable[[], None]] = field(default_factory=list)
     shapes: dict[int, Shape] = field(default_factory=dict)
     orders: dict[int, tuple[exp.Expression, Kind]] = field(default_factory=dict)
+    stars: set[int] = field(default_factory=set)
 
     def exposes(self, relation: Relation) -> frozenset[str]:
         """Return the hidden columns of a relation that the query names somewhere, lower-cased."""
@@ -180,16 +192,23 @@ class Scope:
             return Found(known.kind, known.source, relation, is_ambiguous=len(seen) > 1)
         if name in self.aliases:
             return Found(self.aliases[name].kind, self.aliases[name].source, is_alias=True)
+        return self._find_hidden(name) or self._find_row(name)
+
+    def _find_hidden(self, name: str) -> Found | None:
         owners = [relation for relation in self.relations if name in relation.hidden]
         for relation in owners[1:]:
             self._note(relation, name)  # the engine then says that the name is ambiguous
-        if owners:
-            known = owners[0].hidden[name]
-            return Found(known.kind, known.source, owners[0], is_hidden=True, is_ambiguous=len(owners) > 1)
-        whole = next((relation for relation in self.relations if relation.name == name), None)
-        if whole is not None:
-            return Found(_row(whole), relation=whole)
-        return Found(UNKNOWN) if any(relation.shape.is_open for relation in self.relations) else None
+        if not owners:
+            return None
+        known = owners[0].hidden[name]
+        return Found(known.kind, known.source, owners[0], is_hidden=True, is_ambiguous=len(owners) > 1)
+
+    def _find_row(self, name: str) -> Found | None:
+        """Find a whole row by its table's name; a source whose columns are not known may have any name."""
+        for relation in self.relations:
+            if relation.name == name:
+                return Found(_row(relation), relation=relation)
+        return Found(UNKNOWN) if self.is_open else None
 
     def _note_if_hidden(self, relation: Relation, name: str) -> None:
         if relation.find(name) is None:
@@ -229,6 +248,10 @@ class Scope:
                 if merged is None or relation not in merged.members:
                     yield relation, one
                 elif relation is merged.members[0]:
+                    yield relation, merged.field
+            for name in relation.hidden:
+                merged = self.merged.get(name)
+                if merged is not None and merged.is_visible and relation is merged.members[0]:
                     yield relation, merged.field
 
     @property

@@ -10,8 +10,9 @@ from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
 from quantstore.query.expressions import children, swap
-from quantstore.query.functions import function_name
-from quantstore.query.kinds import Kind
+from quantstore.query.functions import HANDED_ON, function_name
+from quantstore.query.instants import bare
+from quantstore.query.kinds import UNKNOWN, Kind, Tag
 from quantstore.query.pivots import pivoted
 from quantstore.query.scopes import (
     ANY_SHAPE,
@@ -44,25 +45,22 @@ def visit_query(node: exp.Expression, parent: Scope | None, ctes: Ctes, context:
         return _select(node, parent, ctes, context)
     if isinstance(node, exp.SetOperation):
         return _set_operation(node, parent, ctes, context)
-    if isinstance(node, exp.Subquery):
-        return _parenthesised(node, parent, ctes, context)
     scope = Scope(context, parent, ctes)
-    if isinstance(node, exp.Values):
-        return values_shape(node, scope)
+    if isinstance(node, exp.Subquery):
+        return _parenthesised(node, scope)
+    return values_shape(node, scope) if isinstance(node, exp.Values) else _statement(node, scope)
+
+
+def _statement(node: exp.Expression, scope: Scope) -> Shape:
+    """Visit PIVOT, a bare table, or a statement around a query, such as DESCRIBE: the engine's own view of columns."""
     if isinstance(node, exp.Pivot):
         relations = add_source(node.this, scope)
         return pivoted(relations[-1], node, scope, visit)
     if isinstance(node, exp.Table):
         add_source(node, scope)
         return Shape(tuple(one for _, one in scope.visible()), scope.is_open)
-    return _other(node, scope)
-
-
-def _other(node: exp.Expression, scope: Scope) -> Shape:
-    """Visit a statement around a query, such as DESCRIBE, which shows the engine's own view of the columns."""
-    inner = node.this
-    if isinstance(inner, exp.Query | exp.Table):
-        shape = visit_query(inner, scope.parent, scope.ctes, scope.context)
+    if isinstance(node.this, exp.Query | exp.Table):
+        shape = visit_query(node.this, scope.parent, scope.ctes, scope.context)
         return Shape(shape.fields, is_open=True)
     return ANY_SHAPE
 
@@ -116,8 +114,8 @@ def _refuse_mixed(fields: Iterable[Field]) -> None:
     for one in fields:
         if one.kind.carries_ns:
             raise UnsupportedError(
-                f"Column {one.name!r} of a recursive query has nanoseconds in one part and not in the other; cast both to "
-                "one type.",
+                f"Column {one.name!r} of a recursive query has nanoseconds in one part and not in the other; cast both "
+                "to one type.",
                 column=one.name,
             )
 
@@ -131,12 +129,11 @@ def _set_operation(node: exp.Expression, parent: Scope | None, ctes: Ctes, conte
     return shape
 
 
-def _parenthesised(node: exp.Expression, parent: Scope | None, ctes: Ctes, context: Context) -> Shape:
-    scope = Scope(context, parent, ctes)
+def _parenthesised(node: exp.Expression, scope: Scope) -> Shape:
     if isinstance(node.this, exp.Table):
         add_source(node, scope)
         return Shape(tuple(one for _, one in scope.visible()), scope.is_open)
-    shape = visit_query(node.this, parent, ctes, context)
+    shape = visit_query(node.this, scope.parent, scope.ctes, scope.context)
     _modifiers(node, shape, scope)
     return shape
 
@@ -172,7 +169,9 @@ def _select(node: exp.Select, parent: Scope | None, ctes: Ctes, context: Context
         if isinstance(node.args.get(key), exp.Expression):
             visit(node.args[key], scope)
     if node.args.get("order") is not None:
-        results = frozenset(one.name.lower() for one in shape.fields) if not _has_star(node) else frozenset(scope.aliases)
+        results = (
+            frozenset(one.name.lower() for one in shape.fields) if not _has_star(node) else frozenset(scope.aliases)
+        )
         _order_by(node.args["order"], results, scope)
     return shape
 
@@ -221,26 +220,15 @@ def _result(node: exp.Select, scope: Scope) -> Shape:
 
 def _entry(item: exp.Expression, scope: Scope) -> _Entry:
     if star_of(item) is not None:
-        fields = [one for _, one in star_columns(item, scope)]
-        return _Entry(fields, [item], _is_open_star(item, scope))
+        columns, is_open = star_columns(item, scope)
+        return _Entry([one for _, one in columns], [item], is_open)
     if isinstance(item, exp.Like | exp.SimilarTo) and star_of(item.this) is not None:
-        return _Entry([one for _, one in star_columns(item.this, scope)], [item], is_open=True)
-    columns = item.find(exp.Columns)
-    if columns is not None and columns.find_ancestor(exp.Query) is item.find_ancestor(exp.Query):
+        columns, _ = star_columns(item.this, scope)
+        return _Entry([one for _, one in columns], [item], is_open=True)
+    columns_node = item.find(exp.Columns)
+    if columns_node is not None and columns_node.find_ancestor(exp.Query) is item.find_ancestor(exp.Query):
         return _columns(item, scope)
     return _single(item, scope)
-
-
-def _is_open_star(item: exp.Expression, scope: Scope) -> bool:
-    if not isinstance(item, exp.Column):
-        return scope.is_open
-    around: Scope | None = scope
-    while around is not None:
-        for relation in around.relations:
-            if relation.name == item.table.lower():
-                return relation.shape.is_open
-        around = around.parent
-    return True
 
 
 def _columns(item: exp.Expression, scope: Scope) -> _Entry:
@@ -266,7 +254,20 @@ def _single(item: exp.Expression, scope: Scope) -> _Entry:
     if context.edits != before and not isinstance(current, exp.Alias) and _name_differs(current, name):
         swap(current, lambda one: exp.alias_(one, exp.to_identifier(name, quoted=True), copy=False), scope)
         current = _at(parent, index)
-    return _Entry([Field(name, kind.as_value, source)], [current])
+    return _Entry([Field(name, kind.as_value, source)], [current], _makes_several(current, kind, scope))
+
+
+def _makes_several(node: exp.Expression, kind: Kind, scope: Scope) -> bool:
+    """Whether an entry may make several columns: UNNEST of a struct does."""
+    inner = node.this if isinstance(node, exp.Alias) else node
+    if not isinstance(inner, exp.Explode):
+        return False
+    if inner.expressions:
+        return True
+    value = bare(inner.this)
+    if isinstance(value, exp.Column):
+        return scope.find(value).kind.tag is not Tag.LIST
+    return kind == UNKNOWN and not isinstance(value, exp.Array | exp.ArrayAgg | exp.GenerateSeries)
 
 
 def _at(parent: exp.Expression, index: int) -> exp.Expression:
@@ -289,7 +290,6 @@ def output_name(node: exp.Expression) -> str:
 
 
 _WRAPPERS = (exp.Alias, exp.Paren, exp.Window, exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.Order)
-_EXTRA = ("count", "default", "expressions")
 
 
 def source_of(node: exp.Expression, scope: Scope) -> Source | None:
@@ -310,20 +310,10 @@ def source_of(node: exp.Expression, scope: Scope) -> Source | None:
             return None
 
 
-_HANDING_ON = frozenset(
-    ["first", "last", "any_value", "anyvalue", "arbitrary", "mode", "first_value", "firstvalue", "last_value", "lastvalue", "nth_value", "nthvalue", "min", "max", "lag", "lead", "arg_min", "arg_max", "argmin", "argmax", "min_by", "max_by", "arg_min_null", "arg_max_null", "arg_min_nulls_last", "arg_max_nulls_last", "quantile_disc", "percentiledisc", "quantile"]
-)
-
-
 def _handed_on(node: exp.Expression) -> exp.Expression | None:
     """Return the argument whose values a function hands on unchanged, or None."""
-    if not isinstance(node, exp.Func) or function_name(node) not in _HANDING_ON:
-        return None
+    most = HANDED_ON.get(function_name(node)) if isinstance(node, exp.Func) else None
     arguments = list(children(node))
-    several = [one for one in arguments if isinstance(one, exp.Array | exp.Placeholder)]
-    limits = {"arg": 2, "min": 1, "max": 1}
-    allowed = 2 if function_name(node).startswith(("arg", "min_by", "max_by")) else limits.get(function_name(node), 9)
-    if not arguments or several or len(arguments) > allowed or node.args.get("default") is not None:
+    if most is None or not arguments or len(arguments) > most or isinstance(arguments[-1], exp.Array | exp.Placeholder):
         return None
-    return arguments[0]
-
+    return None if node.args.get("default") is not None else arguments[0]

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from quantstore.errors import InvalidInputError, UnsupportedError
-from quantstore.query.expressions import mix, refuse, typed
+from quantstore.query.expressions import refuse, typed
 from quantstore.query.kinds import UNKNOWN, Kind, Tag, unify
+from quantstore.query.operands import mix
 from quantstore.query.pivots import pivoted
 from quantstore.query.scopes import ANY_SHAPE, Field, Merged, Relation, Scope, Shape, distinct_names, renamed
 from quantstore.query.stars import scan
@@ -88,7 +89,16 @@ def _aliased(node: exp.Expression, shape: Shape) -> Relation:
     _check_open(shape, names)
     if label is None and isinstance(node, exp.Table):
         label = exp.to_identifier(node.name) if node.name else None
-    return Relation(label.name.lower() if label is not None else "", label, renamed(shape, names))
+    found = Relation(label.name.lower() if label is not None else "", label, renamed(shape, names))
+    if isinstance(alias, exp.TableAlias) and not names and _is_series(node) and len(shape.fields) == 1:
+        found.synonym = shape.fields[0].name
+        found.shape = renamed(shape, [found.name])
+    return found
+
+
+def _is_series(node: exp.Expression) -> bool:
+    """Whether an entry makes one column that the engine also calls by the alias."""
+    return isinstance(node, exp.Unnest) or isinstance(node.this, exp.GenerateSeries)
 
 
 def _check_open(shape: Shape, names: list[str]) -> None:
@@ -96,8 +106,8 @@ def _check_open(shape: Shape, names: list[str]) -> None:
         for one in shape.fields:
             if one.kind.carries_ns:
                 raise UnsupportedError(
-                    f"Column {one.name!r} has nanoseconds and is renamed among columns not known before the query runs; "
-                    f"write {one.name}::TIMESTAMPTZ.",
+                    f"Column {one.name!r} has nanoseconds and is renamed among columns not known before the query "
+                    f"runs; write {one.name}::TIMESTAMPTZ.",
                     column=one.name,
                 )
 
@@ -190,8 +200,8 @@ def _natural(join: exp.Join, left: list[Relation], added: list[Relation], scope:
         stamp = next((one for relation in relations for one in relation.shape.fields if one.kind.carries_ns), None)
         if stamp is not None:
             raise UnsupportedError(
-                f"This NATURAL JOIN may match {stamp.name!r}, which has nanoseconds, with a column not known before the "
-                "query runs; write ON or USING.",
+                f"This NATURAL JOIN may match {stamp.name!r}, which has nanoseconds, with a column not known before "
+                "the query runs; write ON or USING.",
                 column=stamp.name,
             )
     scope.context.later.append(spell)
@@ -226,7 +236,10 @@ def _side(name: str, relations: list[Relation], scope: Scope | None) -> Side | N
     if scope is not None and low in scope.merged:
         merged = scope.merged[low]
         return merged.members, merged.field, merged.node or merged.members[0].column(merged.field.name)
-    finders: tuple[Callable[[Relation], Field | None], ...] = (lambda one: one.find(low), lambda one: one.hidden.get(low))
+    finders: tuple[Callable[[Relation], Field | None], ...] = (
+        lambda one: one.find(low),
+        lambda one: one.hidden.get(low),
+    )
     for find in finders:
         for relation in relations:
             if (found := find(relation)) is not None:
@@ -254,8 +267,8 @@ def _spell_out(join: exp.Join, names: list[str], known: list[tuple[Side, Side]],
     if side in {"RIGHT", "FULL"} or len(known) != len(names):
         stamp = next(field for pair in known for _, field, _ in pair if field.kind.is_ns)
         raise UnsupportedError(
-            f"USING ({', '.join(names)}) matches {stamp.name!r} of different resolutions in a {side or 'partly unknown'} "
-            "join; write ON, and COALESCE where either may be missing.",
+            f"USING ({', '.join(names)}) matches {stamp.name!r} of different resolutions in a "
+            f"{side or 'partly unknown'} join; write ON, and COALESCE where either may be missing.",
             column=stamp.name,
         )
     is_asof = join.method.upper() == "ASOF"

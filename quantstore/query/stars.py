@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
 from quantstore.query.expressions import node_rule, refuse, typed
-from quantstore.query.kinds import UNKNOWN, Kind
+from quantstore.query.kinds import UNKNOWN, Kind, Tag
+from quantstore.query.leaves import column_kind, query_kind
 from quantstore.query.scopes import Field, Relation, Scope
 
 EXCEPT = "except_" if "except_" in exp.Star.arg_types else "except"
@@ -25,18 +26,16 @@ def star_of(node: exp.Expression) -> exp.Star | None:
     return inner if isinstance(inner, exp.Star) else None
 
 
-def star_columns(node: exp.Expression, scope: Scope) -> list[Column]:
-    """Return the columns that `*` or `t.*` stands for, in order; see to it that hidden ones stay out.
+def star_columns(node: exp.Expression, scope: Scope) -> tuple[list[Column], bool]:
+    """Return the columns that `*` or `t.*` stands for, in order, and whether there may be more.
 
-    What REPLACE holds is visited.
+    It is seen to that hidden ones stay out; what REPLACE holds is visited.
     """
     star = star_of(node)
     assert star is not None  # noqa: S101 - the caller looked
     relations = _relations(node, scope)
-    columns: list[Column] = list(scope.visible()) if not isinstance(node, exp.Column) else [
-        (relation, one) for relation in relations for one in relation.shape.fields
-    ]  # fmt: skip
-    scope.context.later.append(lambda: _hide(node, star, relations, scope))
+    columns, is_open = _all_columns(node, relations, scope)
+    _later(star, lambda: _hide(node, star, relations, scope), scope)
     excluded = {_excluded(one) for one in star.args.get(EXCEPT) or []}
     columns = [
         (relation, one)
@@ -45,10 +44,21 @@ def star_columns(node: exp.Expression, scope: Scope) -> list[Column]:
         and (relation.name if relation else None, one.name.lower()) not in excluded
     ]
     if isinstance(pattern := star.args.get("ilike"), exp.Literal):
-        columns = [one for one in columns if _like(pattern.name, one[1].name, ignore_case=True)]
+        columns = [one for one in columns if _like(pattern.name, one[1].name)]
     replaced = {one.alias.lower(): _replaced(one, scope) for one in star.args.get("replace") or []}
     names = {one.this.name.lower(): one.alias for one in star.args.get("rename") or []}
-    return [(relation, _changed(one, replaced, names)) for relation, one in columns]
+    return [(relation, _changed(one, replaced, names)) for relation, one in columns], is_open
+
+
+def _all_columns(node: exp.Expression, relations: Sequence[Relation], scope: Scope) -> tuple[list[Column], bool]:
+    if not isinstance(node, exp.Column):
+        return list(scope.visible()), scope.is_open
+    if relations:
+        return [(relations[0], one) for one in relations[0].shape.fields], relations[0].shape.is_open
+    kind = scope.find(exp.column(node.args["table"].copy())).kind
+    if kind.tag is not Tag.STRUCT:
+        return [], True
+    return [(None, Field(name, part)) for name, part in zip(kind.names, kind.parts, strict=False)], False
 
 
 def _changed(one: Field, replaced: dict[str, Kind], names: dict[str, str]) -> Field:
@@ -84,7 +94,7 @@ def _relations(node: exp.Expression, scope: Scope) -> list[Relation]:
 
 
 def _hide(node: exp.Expression, star: exp.Star, relations: Sequence[Relation], scope: Scope) -> None:
-    """Exclude what the star would show only because the query names it elsewhere, and what stands for one column twice."""
+    """Exclude what the star would show only because the query names it elsewhere, or would show twice."""
     given = list(star.args.get(EXCEPT) or [])
     hidden = {name for relation in relations for name in relation.hidden}
     visible = {one.name.lower() for relation in relations for one in relation.shape.fields}
@@ -93,7 +103,7 @@ def _hide(node: exp.Expression, star: exp.Star, relations: Sequence[Relation], s
     added: list[exp.Expression] = []
     for relation in relations:
         for name in sorted(scope.context.exposes(relation)):
-            if not isinstance(node, exp.Column) and _is_merged_with_visible(scope, name):
+            if not isinstance(node, exp.Column) and name in scope.merged and scope.merged[name].is_visible:
                 continue
             added.append(_exclusion(relation, relation.hidden[name].name, node, scope))
     if not isinstance(node, exp.Column):
@@ -105,11 +115,6 @@ def _hide(node: exp.Expression, star: exp.Star, relations: Sequence[Relation], s
         star.set(EXCEPT, [*kept, *added] or None)
 
 
-def _is_merged_with_visible(scope: Scope, name: str) -> bool:
-    merged = scope.merged.get(name)
-    return merged is not None and any(member.find(name) is not None for member in merged.members)
-
-
 def _exclusion(relation: Relation, name: str, node: exp.Expression, scope: Scope) -> exp.Expression:
     """Return the entry of an EXCLUDE list; what USING merged bears no table's name."""
     if isinstance(node, exp.Column) or (name.lower() in scope.merged and scope.merged[name.lower()].node is None):
@@ -117,21 +122,18 @@ def _exclusion(relation: Relation, name: str, node: exp.Expression, scope: Scope
     return relation.column(name)
 
 
-def _like(pattern: str, name: str, *, ignore_case: bool) -> bool:
+def _like(pattern: str, name: str) -> bool:
     parts = re.split(r"([%_])", pattern)
     regex = "".join({"%": ".*", "_": "."}.get(part, re.escape(part)) for part in parts)
-    return re.fullmatch(regex, name, re.IGNORECASE if ignore_case else 0) is not None
-
-
-# COLUMNS()
+    return re.fullmatch(regex, name, re.IGNORECASE) is not None
 
 
 def named_columns(node: exp.Expression, scope: Scope) -> list[Column] | None:
     """Return the columns that COLUMNS() stands for, or None where only the engine can tell."""
     chosen = node.this
-    if star_of(chosen) is not None:
-        columns = star_columns(chosen, scope)
-        return None if scope.is_open or star_of(chosen).args.get("replace") else columns  # type: ignore[union-attr]
+    if (star := star_of(chosen)) is not None:
+        columns, is_open = star_columns(chosen, scope)
+        return None if is_open or star.args.get("replace") else columns
     _hide_from(node, scope)
     if scope.is_open:
         return None
@@ -150,25 +152,37 @@ def _hide_from(node: exp.Expression, scope: Scope) -> None:
     relations = list(scope.relations)
 
     def hide() -> None:
-        names = sorted({name for relation in relations for name in scope.context.exposes(relation)})
-        visible = {one.name.lower() for relation in relations for one in relation.shape.fields}
-        names = [name for name in names if name not in visible]
-        chosen = node.this
-        if not names or not isinstance(chosen, exp.Literal | exp.Lambda):
-            return
-        name = chosen.expressions[0].copy() if isinstance(chosen, exp.Lambda) else exp.to_identifier("_name", quoted=True)
-        wanted = chosen.this if isinstance(chosen, exp.Lambda) else exp.Anonymous(
-            this="REGEXP_MATCHES", expressions=[name.copy(), chosen]
-        )  # fmt: skip
-        lower = exp.Anonymous(this="LOWER", expressions=[name.copy()])
-        others = exp.Not(this=exp.In(this=lower, expressions=[exp.Literal.string(one) for one in names]))
-        node.set("this", exp.Lambda(this=exp.And(this=exp.Paren(this=wanted), expression=others), expressions=[name]))
+        names = {name for relation in relations for name in scope.context.exposes(relation)}
+        names -= {one.name.lower() for relation in relations for one in relation.shape.fields}
+        if names:
+            _narrow(node, sorted(names))
 
-    scope.context.later.append(hide)
+    _later(node, hide, scope)
+
+
+def _later(node: exp.Expression, job: Callable[[], None], scope: Scope) -> None:
+    """Put a job off until all named hidden columns are known; a node may be visited more than once."""
+    if id(node) not in scope.context.stars:
+        scope.context.stars.add(id(node))
+        scope.context.later.append(job)
+
+
+def _narrow(node: exp.Expression, names: Sequence[str]) -> None:
+    chosen = node.this
+    if isinstance(chosen, exp.Lambda):
+        name, wanted = chosen.expressions[0].copy(), chosen.this
+    elif isinstance(chosen, exp.Literal):
+        name = exp.to_identifier("_name", quoted=True)
+        wanted = exp.Anonymous(this="REGEXP_MATCHES", expressions=[name.copy(), chosen])
+    else:
+        return
+    lower = exp.Anonymous(this="LOWER", expressions=[name.copy()])
+    others = exp.Not(this=exp.In(this=lower, expressions=[exp.Literal.string(one) for one in names]))
+    node.set("this", exp.Lambda(this=exp.And(this=exp.Paren(this=wanted), expression=others), expressions=[name]))
 
 
 def expanded(item: exp.Expression, scope: Scope) -> list[exp.Expression] | None:
-    """Return copies of a result column for each column that COLUMNS() in it stands for, or None where that is not known."""
+    """Return copies of an entry, one per column that COLUMNS() in it stands for, or None where that is not known."""
     nodes = list(item.find_all(exp.Columns))
     columns = [named_columns(node, scope) for node in nodes]
     if any(one is None for one in columns) or any(one != columns[0] for one in columns):
@@ -232,8 +246,6 @@ def _like_rule(node: exp.Expression, scope: Scope) -> Kind:
 
 def scan(node: exp.Expression, scope: Scope) -> None:
     """Visit an expression whose kinds do not matter: resolve its columns, visit queries and stars inside."""
-    from quantstore.query.expressions import column_kind, query_kind
-
     pending = [node]
     while pending:
         one = pending.pop()

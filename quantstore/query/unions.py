@@ -8,8 +8,9 @@ from functools import partial
 from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
-from quantstore.query.expressions import swap, to_stamp
+from quantstore.query.expressions import swap
 from quantstore.query.kinds import Kind, Tag, unify
+from quantstore.query.operands import to_stamp
 from quantstore.query.scopes import ANY_SHAPE, Field, Scope, Shape
 
 _BRANCH = "_branch"
@@ -68,11 +69,13 @@ def united(node: exp.Expression, branches: Sequence[exp.Expression], shapes: Seq
     columns = _by_name(shapes) if by_name else _by_position(shapes)
     if columns is None:
         return shapes[0]  # unequal numbers of columns, which the engine refuses
-    kinds = [unify(shape.fields[at].kind for shape, at in zip(shapes, one, strict=True) if at is not None) for one in columns]
+    kinds = [
+        unify(shape.fields[at].kind for shape, at in zip(shapes, one, strict=True) if at is not None) for one in columns
+    ]
     _refuse_nested(columns, kinds, shapes)
     for number, (branch, shape) in enumerate(zip(branches, shapes, strict=True)):
         changes = {
-            one[number]: kind
+            at: kind
             for one, kind in zip(columns, kinds, strict=True)
             if (at := one[number]) is not None and kind.is_ns and _differs(shape.fields[at].kind)
         }
@@ -124,8 +127,8 @@ def _refuse_nested(columns: Places, kinds: Sequence[Kind], shapes: Sequence[Shap
         nested = any(field.kind.carries_ns and not field.kind.is_ns for field in fields)
         if nested and kind.tag is Tag.UNKNOWN:
             raise UnsupportedError(
-                f"Column {fields[0].name!r} holds lists or structs with nanoseconds in one branch and others in another; "
-                "cast them to one type, such as TIMESTAMPTZ[].",
+                f"Column {fields[0].name!r} holds lists or structs with nanoseconds in one branch and others in "
+                "another; cast them to one type, such as TIMESTAMPTZ[].",
                 column=fields[0].name,
             )
 
@@ -135,7 +138,7 @@ def _refuse_open(shapes: Sequence[Shape]) -> None:
         for field in shape.fields:
             if field.kind.carries_ns:
                 raise UnsupportedError(
-                    f"Column {field.name!r} has nanoseconds and is united with a query whose columns are not known before "
-                    f"it runs; write {field.name}::TIMESTAMPTZ, or name the columns of the other query.",
+                    f"Column {field.name!r} has nanoseconds and is united with a query whose columns are not known "
+                    f"before it runs; write {field.name}::TIMESTAMPTZ, or name the columns of the other query.",
                     column=field.name,
                 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlglot import exp
 
 from quantstore.query.arithmetic import moved
-from quantstore.query.expressions import floor_argument, node_rule, part, refuse, swap, typed
-from quantstore.query.functions import function_name, rule_for
+from quantstore.query.expressions import floor_argument, node_rule, part, refuse, spelled, swap, typed
+from quantstore.query.functions import rule_for
 from quantstore.query.instants import fixed_length, nanoseconds_of, number
 from quantstore.query.kinds import INTERVAL, OTHER, UNKNOWN, Kind, Tag, list_of
 from quantstore.query.scopes import Scope
@@ -56,7 +58,7 @@ def _frame(order: exp.Expression, spec: exp.Expression, bounds: dict[str, Kind],
     for side, found in bounds.items():
         if found == INTERVAL:
             back = (str(spec.args.get(f"{side}_side")).upper() == "PRECEDING") != bool(ordered.args.get("desc"))
-            swap(spec.args[side], lambda one, back=back: _distance(key, kind, one, back=back), scope)
+            swap(spec.args[side], partial(_distance, key, kind, back=back), scope)
     if ordered.this == key:  # a named window may serve several frames
         swap(ordered.this, nanoseconds_of, scope)
 
@@ -82,7 +84,7 @@ def _within_group(node: exp.Expression, scope: Scope) -> Kind:
     rule = rule_for(aggregate)
     if rule is None:
         if kind.carries_ns:
-            raise refuse(f"{function_name(aggregate).upper()}()", ordered.this, kind)
+            raise refuse(spelled(aggregate), ordered.this, kind)
         return UNKNOWN
     if aggregate.key == "percentilecont":
         kind = floor_argument(ordered.this, kind, scope)
