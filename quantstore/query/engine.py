@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -59,7 +59,7 @@ class Engine:
         params: Mapping[str, Any],
         tables: Mapping[str, pa.Table],
         views: Mapping[str, str] | None = None,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Yield the result's Arrow schema, then its record batches as they are made.
 
         Args:

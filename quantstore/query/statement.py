@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pyarrow as pa
 from sqlglot import exp
 
 from quantstore.catalog.snapshots import EVERYTHING
-from quantstore.errors import InvalidInputError, UnsupportedError
+from quantstore.errors import IntegrityError, InvalidInputError, UnsupportedError
 from quantstore.query.parameters import bind, engine_value, kind_of
 from quantstore.query.parse import DIALECT, parse, table_references, writes
 from quantstore.query.plan import Plan, Scan, plan_scan
 from quantstore.query.prune import segment_filter
-from quantstore.query.relations import Relations
+from quantstore.query.relations import Relations, located
 from quantstore.query.resolve import unknown_table
 from quantstore.rows.form import TableForm, known_form
 from quantstore.stores import physical
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from quantstore.stores.base import SegmentStore
 
 _MARK = "quantstore_scan"
+_PLACEHOLDER = re.compile(r"__quantstore_scan_[0-9a-f]{8}_\d+__")
 _WORD = re.compile(r"[A-Za-z_][\w]*")
 
 
@@ -71,20 +73,30 @@ class Statement:
             IntegrityError: A needed copy is damaged or gone; table, partition and tier are named.
         """
         relations = Relations(stores)
-        sql = self.sql
-        views = {}
-        for source in self.sources:
-            subquery = relations.subquery(source.scan, source.form, source.columns)
-            if self.views:
-                views[source.placeholder] = subquery
-            else:
-                sql = sql.replace(source.placeholder, f"({subquery})")
+        subqueries = {
+            source.placeholder: relations.subquery(source.scan, source.form, source.columns) for source in self.sources
+        }
+        views = subqueries if self.views else {}
+        sql = self.sql if self.views else _PLACEHOLDER.sub(lambda found: f"({subqueries[found[0]]})", self.sql)
         forms = {source.form.spec.name.casefold(): source.form for source in self.sources}
         stream = engine.read(sql, self.params, relations.tables, views)
-        schema = next(stream)
-        yield restored(schema.empty_table(), self.outputs, forms)
-        for batch in stream:
-            yield restored(pa.Table.from_batches([batch]), self.outputs, forms)
+        try:
+            schema = next(stream)
+            yield restored(schema.empty_table(), self.outputs, forms)
+            for batch in stream:
+                yield restored(pa.Table.from_batches([batch]), self.outputs, forms)
+        except IntegrityError:
+            self._find_damage(stores)
+            raise
+        finally:
+            stream.close()
+
+    def _find_damage(self, stores: Mapping[Tier, SegmentStore]) -> None:
+        """Raise an error that names the copy which the engine could not read, where it can be told."""
+        for source in self.sources:
+            for choice in source.scan.choices:
+                with located(source.scan, choice):
+                    stores[choice.copy.tier].verify(choice.copy)
 
 
 def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool = False) -> Statement:
@@ -114,6 +126,7 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
     )
     bound = {name: engine_value(value) for name, value in params.items()}
     sources = []
+    token = uuid4().hex[:8]  # no name in the query can be the placeholder's by accident
     for number, (node, record) in enumerate(found):
         form = forms[record.name.casefold()]
         wanted = segment_filter(
@@ -122,8 +135,8 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
         scan = plan_scan(view, record, node.alias_or_name, wanted, request.tiers, explain=explain)
         named = rewritten.hidden.get(record.name.casefold(), frozenset())
         columns = tuple(name for name in form.schema.names if name not in form.hidden or name in named)
-        sources.append(Source(scan, form, columns, _placeholder(number)))
-    _put_placeholders(rewritten.tree)
+        sources.append(Source(scan, form, columns, _placeholder(token, number)))
+    _put_placeholders(rewritten.tree, token)
     snapshot = view.snapshot
     plan = Plan(
         request.query, snapshot.version, snapshot.generation, tuple(source.scan for source in sources), request.tiers
@@ -168,18 +181,18 @@ def _siblings(
     return siblings
 
 
-def _placeholder(number: int) -> str:
-    return f"__quantstore_scan_{number}__"
+def _placeholder(token: str, number: int) -> str:
+    return f"__quantstore_scan_{token}_{number}__"
 
 
-def _put_placeholders(tree: exp.Expression) -> None:
+def _put_placeholders(tree: exp.Expression, token: str) -> None:
     """Put each marked reference's placeholder in its place, under the name the query calls it by."""
     for node in list(tree.find_all(exp.Table)):
         if _MARK in node.meta:
             alias = node.alias_or_name
             if not node.alias:
                 node.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
-            node.set("this", exp.to_identifier(_placeholder(node.meta[_MARK])))
+            node.set("this", exp.to_identifier(_placeholder(token, node.meta[_MARK])))
 
 
 def _unparsed(view: View, request: ReadRequest, params: Mapping[str, Any], *, explain: bool) -> Statement:
