@@ -404,8 +404,10 @@ def _open_catalog(target: Any, *, read_only: bool, create: bool) -> Catalog:
 
 
 def _make_folder(folder: Path) -> None:
+    from quantstore.stores.files import make_directory
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_directory(folder)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise AccessDeniedError(
             f"The folder {folder} cannot be made: {error.strerror}. Choose another place."

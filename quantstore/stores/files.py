@@ -250,6 +250,14 @@ def _missing(directory: Path) -> list[Path]:
     return missing[::-1]
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory and what is missing above it; the new entries are durable on return."""
+    for new in _missing(directory):
+        new.mkdir(exist_ok=True)  # another process may have made it just now
+        with suppress(PermissionError):  # a parent that may be written but not listed
+            _sync_directory(new.parent)
+
+
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
