@@ -1,0 +1,181 @@
+"""What the children do: jobs that write, move and sweep, on and on or step by step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from harness import OUTSIDE, StepWord
+from workload import (
+    DAY_NS,
+    DAYS,
+    FIRST_DAY_NS,
+    IDS_PER_WRITE,
+    TABLES,
+    TIERS,
+    Journal,
+    Write,
+    ids_of,
+    lifecycle,
+    open_store,
+    perform,
+    rows_of,
+    shrink,
+)
+
+from quantstore.core import failpoints
+
+CALL = "/a place that does not exist/"
+"""Opening a file below it tells whoever traces the system calls which operation comes next."""
+
+
+def make_store(root: str) -> None:
+    """Make a store whose second table exists and is empty."""
+    with open_store(root) as store:
+        store.create("marks", rows_of(ids_of(0, 0)).schema, symbol="symbol", grain="month")
+
+
+def work(
+    root: str, journal: str, word: str, seed: int, first_write: int, again: dict[str, Any] | None, buffer: int = 5_000
+) -> None:
+    """Write, migrate and sweep until killed.
+
+    Args:
+        root: The store.
+        journal: File for the journal.
+        word: File of the step word.
+        seed: Decides everything that follows.
+        first_write: Number of the first write.
+        again: A write whose fate an earlier child never learned; made again first, under the same write id.
+        buffer: Bytes after which streams are cut and moves committed, small so that there are many.
+    """
+    shrink(buffer)
+    step_word, lines = StepWord(Path(word)), Journal(journal)
+    failpoints.set_hook(step_word.put)
+    with open_store(root) as store:
+        if again is not None:
+            perform(store, Write(**again), lines)
+        for operation in operations(random.Random(seed), first_write):
+            step_word.put(OUTSIDE)
+            if isinstance(operation, Write):
+                perform(store, operation, lines)
+            elif operation["name"] == "sweep":
+                store.sweep(grace=0)
+            elif operation["table"] in store.tables():
+                store.migrate(
+                    operation["table"], operation["source"], operation["destination"], **operation["condition"]
+                )
+
+
+def operations(chance: random.Random, first_write: int) -> Iterator[Write | dict[str, Any]]:
+    """Yield operations without end."""
+    write = first_write
+    while True:
+        kind = chance.choices(("append", "stream", "overwrite", "migrate", "sweep"), (4, 2, 1, 5, 3))[0]
+        table = chance.choice(TABLES)
+        if kind == "sweep":
+            yield {"name": "sweep"}
+        elif kind == "migrate":
+            source, destination = chance.sample((*TIERS, "any"), 2)
+            if destination == "any":
+                source, destination = destination, source
+            yield {
+                "name": "migrate",
+                "table": table,
+                "source": source,
+                "destination": destination,
+                "condition": _condition(chance),
+            }
+        else:
+            rows = chance.randint(1, 250)
+            mode = "overwrite" if kind == "overwrite" else "append"
+            batches = chance.randint(2, 4) if kind == "stream" else 0
+            yield Write(write, table, chance.choice(TIERS), rows, mode, batches)
+            write += 1
+
+
+def _condition(chance: random.Random) -> dict[str, Any]:
+    """Draw what a migration is limited to; some limits cut segments in two."""
+    kind = chance.choice(("all", "all", "before", "where"))
+    if kind == "before":
+        import pandas as pd
+
+        return {"before": pd.Timestamp(FIRST_DAY_NS + chance.randrange(DAYS * DAY_NS), tz="UTC")}
+    if kind == "where":
+        return {"where": chance.choice(("symbol = 'AAPL'", "price > 8e9", "size IS NULL OR symbol = 'ES'"))}
+    return {}
+
+
+def scenario(root: str, journal: str, counts: str | None = None) -> None:
+    """Write, split, move through all tiers, overwrite and sweep, so that every step is passed several times.
+
+    Args:
+        root: An empty folder for the store.
+        journal: File for the journal.
+        counts: File for how often each step was passed, or None.
+    """
+    passed: Counter[str] = Counter()
+    if counts is not None:
+        failpoints.set_hook(lambda step: passed.update([step]))
+    shrink(5_000)
+    lines = Journal(journal)
+    with open_store(root) as store:
+        perform(store, Write(0, "trades", "hot", 90), lines)
+        lifecycle(store, "trades")
+        perform(store, Write(1, "trades", "hot", 150, batches=3), lines)
+        perform(store, Write(2, "marks", "warm", 20), lines)
+        store.migrate("marks", "warm", "cold")
+        store.sweep(grace=0)
+        perform(store, Write(3, "trades", "cold", 30, mode="overwrite"), lines)
+        store.migrate("trades", "cold", "hot")
+        store.sweep(grace=0)
+    if counts is not None:
+        Path(counts).write_text(json.dumps(passed))
+
+
+def traced(root: str) -> None:
+    """Pass through each kind of operation once, calling out in between for whoever traces the system calls."""
+    with open_store(root) as store:
+        _call_out("sweep after a crash")
+        store.sweep(grace=0)
+        _call_out("first write")
+        store.write(one_partition(0), "trades")
+        _call_out("second write")
+        store.write(one_partition(1), "trades")
+        _call_out("cold write")
+        store.write(one_partition(2), "trades", "cold")
+        _call_out("migrate")
+        store.migrate("trades", "cold", "warm")
+        _call_out("sweep")
+        store.sweep(grace=0)
+        _call_out("close")
+    _call_out("new store")
+    inner = open_store(Path(root) / "inner")
+    _call_out("end")
+    inner.close()
+
+
+def one_write(root: str) -> None:
+    """Make one small write."""
+    with open_store(root) as store:
+        store.write(one_partition(3), "marks")
+
+
+def one_partition(write: int) -> pa.Table:
+    """Return five rows of one partition."""
+    table = rows_of(np.arange(write * IDS_PER_WRITE, write * IDS_PER_WRITE + 500))
+    day = table.filter(pc.less(table["ts"], pa.scalar(FIRST_DAY_NS + DAY_NS, table.schema.field("ts").type)))
+    return day.filter(pc.equal(day["asset_class"], "FX")).slice(0, 5)
+
+
+def _call_out(what: str) -> None:
+    with contextlib.suppress(FileNotFoundError), Path(CALL + what).open():
+        pass
