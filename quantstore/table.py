@@ -85,7 +85,7 @@ class Table:
         return pd.DataFrame(rows, columns=list(_PLACEMENT_COLUMNS))
 
     def versions(self) -> pd.DataFrame:
-        """Return what each version did to the table, newest first: version, time, author, operation, tier, rows."""
+        """Return what each version did to the table, newest first: version, time, author, operation, tier, rows, lineage."""
         import pandas as pd
 
         changes = self._catalog.changes(self._record.table_id)
@@ -100,10 +100,22 @@ class Table:
                 change.deleted,
                 change.segments,
                 change.write_id,
+                change.lineage,
             )
             for change in changes
         ]
-        columns = ["version", "committed", "author", "operation", "tier", "rows", "deleted", "segments", "write_id"]
+        columns = [
+            "version",
+            "committed",
+            "author",
+            "operation",
+            "tier",
+            "rows",
+            "deleted",
+            "segments",
+            "write_id",
+            "lineage",
+        ]
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:

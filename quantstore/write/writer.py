@@ -95,6 +95,7 @@ class Writer:
             expected_version=request.expected_version,
             must_create=request.mode == "error",
             on_repeat=request.on_repeat,
+            lineage=_lineage(data),
         )
         outcome = _Attempted(self._catalog, self._stores[request.tier], form, request).run(source, commit)
         return self._result(outcome, form, request)
@@ -227,6 +228,14 @@ class _Attempted:
                     self._store.delete(segment.copy.location)
         except (QuantStoreError, OSError):
             return
+
+
+def _lineage(data: Any) -> dict[str, Any]:
+    """Return what the rows were made from, where the frame carries the note of a read."""
+    note = getattr(data, "attrs", {}).get("quantstore") if hasattr(data, "attrs") else None
+    if not isinstance(note, dict):
+        return {}
+    return {"inputs": note.get("tables", []), "version": note.get("version")}
 
 
 def _refuse_existing(record: TableRecord | None, name: str) -> None:

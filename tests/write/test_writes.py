@@ -285,6 +285,14 @@ def test_naive_time_takes_a_zone_or_stays_naive(store):
         store.write(gap, "zoned", tz="America/New_York")
 
 
+def test_a_version_knows_what_its_rows_were_made_from(store):
+    store.write(frame(), "ticks")
+    bars = store.read("SELECT ts, price FROM ticks WHERE price > 1")
+    store.write(bars, "bars")
+    assert store.table("bars").versions()["lineage"].tolist() == [{"inputs": ["ticks"], "version": 1}]
+    assert store.table("ticks").versions()["lineage"].tolist() == [{}]
+
+
 def test_expected_version_refuses_a_lost_update(store):
     first = store.write(frame(), "t")
     store.write(frame(3), "t")
