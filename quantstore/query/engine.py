@@ -18,6 +18,7 @@ from quantstore.errors import CapacityError, IntegrityError, InvalidInputError, 
 BATCH_ROWS = 100_000
 _READ_TYPES = {"SELECT", "MULTI"}
 _STOP_SECONDS = 10.0
+_STOP_TRIES = 200
 _Made = TypeVar("_Made")
 
 
@@ -150,8 +151,11 @@ def interruptible(cursor: duckdb.DuckDBPyConnection, action: Callable[[], _Made]
     try:
         return outcome.result()
     except KeyboardInterrupt:
-        cursor.interrupt()
-        worker.join(_STOP_SECONDS)
+        for _ in range(_STOP_TRIES):  # the engine forgets an interruption that comes just as it starts a statement
+            cursor.interrupt()
+            worker.join(_STOP_SECONDS / _STOP_TRIES)
+            if not worker.is_alive():
+                break
         raise
 
 
