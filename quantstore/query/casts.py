@@ -56,7 +56,7 @@ def _cast_to_zoned(node: exp.Expression, kind: Kind, scope: Scope) -> Kind:
 def _cast_stamp(node: exp.Expression, kind: Kind, to: Kind, name: str, scope: Scope) -> Kind:
     if to.is_ns or name in _NUMERIC or name == "TIME_NS":
         return to  # exact as it is, or for the engine to refuse
-    if to == TEXT:
+    if to == TEXT and name != "JSON":
         if kind.is_zoned:
             swap(node, lambda one: text_of(one.this, kind), scope)
         return TEXT

@@ -11,7 +11,7 @@ from functools import partial
 
 from sqlglot import exp
 
-from quantstore.query.expressions import children, named_rule, node_rule, part, refuse, swap, typed
+from quantstore.query.expressions import children, named_rule, node_rule, part, refuse, spelled, swap, typed, visited
 from quantstore.query.instants import bare, ceiling, clamped, floor
 from quantstore.query.kinds import OTHER, UNKNOWN, Kind, Tag
 from quantstore.query.leaves import query_kind
@@ -254,7 +254,18 @@ def _nullif(node: exp.Expression, scope: Scope) -> Kind:
     raise refuse("NULLIF()", node.expression if other.carries_ns else node.this, other if other.carries_ns else kind)
 
 
-@node_rule("arraycontains")
+@node_rule("arrayoverlaps", "arraycontainsall", "arrayintersect")
+@named_rule("list_has_any", "array_has_any", "list_has_all", "array_has_all", "list_intersect", "array_intersect")
+def _lists(node: exp.Expression, scope: Scope) -> Kind:
+    arguments = visited(node, scope)
+    first = arguments[0][1] if arguments else OTHER
+    for value, kind in arguments:
+        if (kind.carries_ns or first.carries_ns) and not _alike(kind, first):
+            raise refuse("A comparison of lists", value, kind if kind.carries_ns else first)
+    return first if spelled(node).endswith("intersect()") else OTHER
+
+
+@node_rule("arraycontains", "arrayposition")
 @named_rule(
     "list_contains", "list_has", "array_has", "list_position", "list_indexof", "array_position", "array_indexof"
 )

@@ -80,7 +80,10 @@ def swap(node: exp.Expression, build: Callable[[exp.Expression], exp.Expression]
 def column_in(node: exp.Expression) -> str:
     """Return the first column an expression names, for messages."""
     column = node if isinstance(node, exp.Column) else node.find(exp.Column)
-    return ".".join(one.name for one in column.parts) if column is not None else node.sql("duckdb", normalize_functions="lower")[:60]
+    if column is not None:
+        return ".".join(one.name for one in column.parts)
+    text: str = node.sql("duckdb", normalize_functions="lower")
+    return text[:60]
 
 
 def refuse(what: str, node: exp.Expression, kind: Kind) -> UnsupportedError:

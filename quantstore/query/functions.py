@@ -182,8 +182,11 @@ _FLOORED: tuple[tuple[Result, str], ...] = (
     (constant(TEXT), "upper lower substring substr trim replace left right lpad rpad currentdatabase"),
 )
 _AS_TEXT: tuple[tuple[Result, str], ...] = (
-    (constant(TEXT), "concat concat_ws concatws format printf string_agg group_concat groupconcat listagg"),
-    (constant(OTHER), "to_json json_quote json_object jsonobject json_array jsonarray"),
+    (
+        constant(TEXT),
+        """concat concat_ws concatws format printf string_agg group_concat groupconcat listagg to_json json_quote
+        json_object jsonobject json_array jsonarray""",
+    ),
 )
 RULES: dict[str, Rule] = {
     name: Rule(use, result)

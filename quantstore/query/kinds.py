@@ -153,12 +153,17 @@ def of_arrow(kind: pa.DataType) -> Kind:
         return ZONED if kind.tz is not None else NAIVE
     if pa.types.is_dictionary(kind):
         return of_arrow(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return of_arrow(kind.storage_type)
     return _of_nested(kind) if pa.types.is_nested(kind) else _of_flat(kind)
+
+
+_STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 def _of_flat(kind: pa.DataType) -> Kind:
     tests = (
-        (TEXT, pa.types.is_string(kind) or pa.types.is_large_string(kind)),
+        (TEXT, any(test(kind) for test in _STRINGS)),
         (DATE, pa.types.is_date(kind)),
         (TIME, pa.types.is_time(kind)),
         (INTERVAL, pa.types.is_duration(kind) or pa.types.is_interval(kind)),
@@ -193,6 +198,7 @@ _SQL = {
     "VARCHAR": TEXT,
     "CHAR": TEXT,
     "NVARCHAR": TEXT,
+    "JSON": TEXT,
 }
 
 
@@ -214,7 +220,7 @@ def of_sql(to: exp.DataType) -> Kind:
         return Kind(Tag.MAP, parts=tuple(of_sql(part) for part in to.expressions if isinstance(part, exp.DataType)))
     if name == "TIMESTAMPTZ_NS":
         return zoned_ns()
-    kind = _SQL.get(name, OTHER)
+    kind = _SQL.get(name, UNKNOWN if type_name(to) != str(getattr(to.this, "value", to.this)) else OTHER)
     if kind is NAIVE and to.expressions and to.expressions[0].name.isdigit() and int(to.expressions[0].name) > 6:
         return NAIVE_NS  # TIMESTAMP(9)
     return kind

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -45,6 +46,7 @@ from quantstore.query.scopes import Context, Field, Shape
 from quantstore.query.selects import visit_query
 
 _BUCKETS = (exp.DateBin,) if hasattr(exp, "DateBin") else ()
+_ZONES = {"UTC", "GMT", "Z", "EST", "EST5EDT", "CET", "EET", "PST8PDT", "CST6CDT", "MST7MDT"}
 _PARAMETERS = {
     "zoned": ZONED,
     "naive": NAIVE,
@@ -109,9 +111,7 @@ def rewrite(
     _repair(tree)
     tables = {name: _table(name, schema, hidden.get(name, frozenset())) for name, schema in schemas.items()}
     kinds = {name.lower(): _PARAMETERS[kind] for name, kind in parameters.items()}
-    has_ns = any(
-        field.kind.carries_ns for shape, unseen in tables.values() for field in (*shape.fields, *unseen.values())
-    )
+    has_ns = any(_has_ns(schema) for schema in schemas.values())
     context = Context(tables, kinds, has_ns or any(kind.is_ns for kind in kinds.values()), visit_query)
     holder = exp.Paren(this=tree)
     shape = visit_query(tree, None, {}, context)
@@ -124,13 +124,20 @@ def rewrite(
 
 
 def _repair(tree: exp.Expression) -> None:
-    """Undo what the parser gets wrong: it takes the zone in `time_bucket(width, stamp, 'zone')` for a unit."""
+    """Undo what the parser gets wrong: the zone in `time_bucket(width, stamp, 'zone')` becomes a unit."""
     for node in tree.find_all(*_BUCKETS) if _BUCKETS else ():
-        zone = node.args.get("unit")
-        if isinstance(zone, exp.Var):
-            zone.replace(exp.Literal.string(zone.name))
+        third = node.args.get("unit")
+        if isinstance(third, exp.Var):
+            is_zone = "/" in third.name or third.name in _ZONES
+            third.replace(exp.Literal.string(third.name) if is_zone else exp.column(third.name.lower()))
 
 
+@lru_cache(maxsize=256)
+def _has_ns(schema: pa.Schema) -> bool:
+    return any(of_arrow(field.type).carries_ns for field in schema)
+
+
+@lru_cache(maxsize=256)
 def _table(name: str, schema: pa.Schema, hidden: frozenset[str]) -> tuple[Shape, dict[str, Field]]:
     low = {one.lower() for one in hidden}
     fields = [Field(field.name, of_arrow(field.type), (name, field.name)) for field in schema]

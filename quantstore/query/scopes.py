@@ -48,7 +48,8 @@ class Relation:
         shape: Its visible columns.
         table: The stored table it is, or None.
         hidden: The stored table's hidden columns by lower-cased name.
-        synonym: Second name of its only column: series and UNNEST with an alias have two.
+        synonym: Second name of its only column, lower-cased: series and UNNEST with an alias have two.
+        by_name: Visible columns by lower-cased name, the first of each.
     """
 
     name: str
@@ -57,12 +58,15 @@ class Relation:
     table: str | None = None
     hidden: Mapping[str, Field] = field(default_factory=dict)
     synonym: str | None = None
+    by_name: dict[str, Field] = field(default_factory=dict, init=False)
 
     def find(self, name: str) -> Field | None:
         """Return the visible column of a lower-cased name."""
-        if name == self.synonym:
-            return self.shape.fields[0]
-        return next((one for one in self.shape.fields if one.name.lower() == name), None)
+        if not self.by_name:
+            self.by_name.update((one.name.lower(), one) for one in reversed(self.shape.fields))
+            if self.synonym is not None:
+                self.by_name.setdefault(self.synonym, self.shape.fields[0])
+        return self.by_name.get(name)
 
     def column(self, name: str) -> exp.Column:
         """Return a reference to one of its columns."""

@@ -89,11 +89,10 @@ def _aliased(node: exp.Expression, shape: Shape) -> Relation:
     _check_open(shape, names)
     if label is None and isinstance(node, exp.Table):
         label = exp.to_identifier(node.name) if node.name else None
-    found = Relation(label.name.lower() if label is not None else "", label, renamed(shape, names))
+    name = label.name.lower() if label is not None else ""
     if isinstance(alias, exp.TableAlias) and not names and _is_series(node) and len(shape.fields) == 1:
-        found.synonym = shape.fields[0].name
-        found.shape = renamed(shape, [found.name])
-    return found
+        return Relation(name, label, renamed(shape, [name]), synonym=shape.fields[0].name)
+    return Relation(name, label, renamed(shape, names) if names else shape)
 
 
 def _is_series(node: exp.Expression) -> bool:

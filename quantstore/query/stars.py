@@ -45,6 +45,8 @@ def star_columns(node: exp.Expression, scope: Scope) -> tuple[list[Column], bool
     ]
     if isinstance(pattern := star.args.get("ilike"), exp.Literal):
         columns = [one for one in columns if _like(pattern.name, one[1].name)]
+    if not star.args.get("replace") and not star.args.get("rename"):
+        return columns, is_open
     replaced = {one.alias.lower(): _replaced(one, scope) for one in star.args.get("replace") or []}
     names = {one.this.name.lower(): one.alias for one in star.args.get("rename") or []}
     return [(relation, _changed(one, replaced, names)) for relation, one in columns], is_open
