@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         with _plain_warnings():
             options = parse(parser(), arguments)
             code: int = options.run(options)
-            sys.stdout.flush()
+            print(end="", flush=True)  # so that a failure shows here and not while leaving
             return code
     except SystemExit as leaving:  # --help and --version
         return int(leaving.code or DONE)

@@ -79,15 +79,18 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield _standard_output()
         return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    is_special = path.exists() and not path.is_file()  # a pipe or device, which must stay what it is
+    part = path if is_special else path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as sink:
             yield sink
-        part.replace(path)
+        if not is_special:
+            part.replace(path)
     except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise AccessDeniedError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        if not is_special:
+            part.unlink(missing_ok=True)
 
 
 class _Terminal:

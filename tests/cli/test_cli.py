@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -312,6 +313,15 @@ def test_a_failed_query_leaves_no_file(filled, run):
     assert run("query", "SELECT 1", "--out", "nowhere/out.csv")[0] == 3
     assert run("query", "SELECT 1", "--out", "out.what")[0] == 2
     assert [one.name for one in filled.iterdir()] == ["store"]
+
+
+def test_a_pipe_or_device_is_written_to_and_not_replaced(filled, run):
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        assert run("query", "SELECT 1 AS one", "--to", "csv", "--out", "pipe")[0] == 0
+        assert reader.stdout.read() == '"one"\n1\n'
+    assert (filled / "pipe").is_fifo()
+    assert run("query", "SELECT 1", "--to", "csv", "--out", "store")[0] == 3
 
 
 def test_data_cannot_steer_the_terminal(place, run):
