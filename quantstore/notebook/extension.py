@@ -19,6 +19,7 @@ class _Loaded:
     """What was put into a shell."""
 
     magics: TierMagics
+    progress: ProgressLine
     callbacks: tuple[tuple[str, Any], ...]
 
 
@@ -29,6 +30,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics, the line under results and progress; doing so again changes nothing."""
     if shell in _loaded:
         return
+    _load_dialect()
     footers = Footers()
     progress = ProgressLine(is_notebook=hasattr(shell, "kernel"))
     magics = TierMagics(shell, footers)
@@ -40,7 +42,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     )
     for event, callback in callbacks:
         shell.events.register(event, callback)
-    _loaded[shell] = _Loaded(magics, callbacks)
+    _loaded[shell] = _Loaded(magics, progress, callbacks)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -50,6 +52,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
         return
     for event, callback in loaded.callbacks:
         shell.events.unregister(event, callback)
+    loaded.progress.end_cell()
     for kind, names in loaded.magics.magics.items():
         for name in names:
             registered = shell.magics_manager.magics[kind].get(name)
@@ -57,3 +60,10 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
                 del shell.magics_manager.magics[kind][name]
     shell.magics_manager.registry.pop(type(loaded.magics).__name__, None)
     loaded.magics.close()
+
+
+def _load_dialect() -> None:
+    """Have the SQL parser load what it would load with the first query, where Ctrl-C would break it for good."""
+    import sqlglot
+
+    sqlglot.transpile("SELECT 1", read="duckdb", write="duckdb")
