@@ -64,9 +64,17 @@ class Attempts:
         return Attempt(attempt.attempt_id, attempt.kind, attempt.target, until)
 
     def abort(self, attempt: Attempt) -> bool:
-        """End an attempt that will not commit; return False where it has ended already, perhaps by committing."""
+        """End an attempt; return whether it can never commit: False where it has."""
         with self._database.write() as connection:
-            return _end(connection, attempt.attempt_id, "aborted", self._clock.now_ns())
+            _end(connection, attempt.attempt_id, "aborted", self._clock.now_ns())
+            return _state(connection, attempt) != "committed"
+
+    def conflict(self, attempt: Attempt | None) -> ConflictError | None:
+        """Return the conflict behind a failure: a sweep ended the attempt and took its bytes; None where none did."""
+        if attempt is None:
+            return None
+        with self._database.read() as connection:
+            return None if _state(connection, attempt) in {"open", "committed"} else _swept(attempt)
 
     def reap(self) -> list[str]:
         """Abort every open attempt whose lease ran out or whose process is dead; return their ids."""
@@ -105,13 +113,20 @@ def require_open(connection: Connection, attempt: Attempt) -> None:
     Raises:
         ConflictError: A sweep ended it.
     """
-    state = connection.execute(select(_table.c.state).where(_table.c.attempt_id == attempt.attempt_id)).scalar()
-    if state != "open":
-        raise ConflictError(
-            f"This {attempt.kind} of table {attempt.target!r} took so long that its lease ran out and a sweep "
-            "ended it; nothing was changed. Try again.",
-            table=attempt.target,
-        )
+    if _state(connection, attempt) != "open":
+        raise _swept(attempt)
+
+
+def _state(connection: Connection, attempt: Attempt) -> str | None:
+    return connection.execute(select(_table.c.state).where(_table.c.attempt_id == attempt.attempt_id)).scalar()
+
+
+def _swept(attempt: Attempt) -> ConflictError:
+    return ConflictError(
+        f"This {attempt.kind} of table {attempt.target!r} took so long that its lease ran out and a sweep ended it; "
+        "nothing was changed. Try again.",
+        table=attempt.target,
+    )
 
 
 def commit_attempt(connection: Connection, attempt: Attempt, now_ns: int) -> None:
@@ -119,10 +134,9 @@ def commit_attempt(connection: Connection, attempt: Attempt, now_ns: int) -> Non
     _end(connection, attempt.attempt_id, "committed", now_ns)
 
 
-def _end(connection: Connection, attempt_id: str, state: str, now_ns: int) -> bool:
-    ended = connection.execute(
+def _end(connection: Connection, attempt_id: str, state: str, now_ns: int) -> None:
+    connection.execute(
         update(_table)
         .where(_table.c.attempt_id == attempt_id, _table.c.state == "open")
         .values(state=state, ended_ns=now_ns)
     )
-    return ended.rowcount == 1

@@ -126,6 +126,12 @@ class Mover:
                 self._catalog.attempts.abort(attempt)
                 return []
             return self._catalog.commits.move(attempt, self._record, moved)
+        except QuantStoreError as error:
+            conflict = self._catalog.attempts.conflict(attempt)
+            self._give_up(attempt, written)
+            if conflict is not None:
+                raise conflict from error
+            raise
         except BaseException:
             self._give_up(attempt, written)
             raise

@@ -154,6 +154,12 @@ class _Attempted:
             reach("write.copied")
             commit = replace(commit, segments=tuple(self._segments), rows=self._rows, content=self._digest.hexdigest())
             outcome = self._catalog.commits.write(self._attempt, commit)
+        except QuantStoreError as error:
+            conflict = self._catalog.attempts.conflict(self._attempt)
+            self._give_up()
+            if conflict is not None:
+                raise conflict from error
+            raise
         except BaseException:
             self._give_up()
             raise
