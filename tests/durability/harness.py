@@ -93,6 +93,10 @@ class Zygote:
         """Wait for a child to end; return its exit code, negative for the signal that killed it."""
         return int(self._ask({"wait": pid}))
 
+    def kill(self, pid: int) -> None:
+        """Kill a child that has not been waited for."""
+        os.kill(pid, signal.SIGKILL)
+
     def run(self, function: str, **arguments: Any) -> Any:
         """Run a job to its end and return its result.
 

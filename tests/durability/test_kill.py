@@ -65,7 +65,7 @@ class Lane:
             first_write=ledger.writes,
             again=again,
         )
-        self._strike(pid, result)
+        self._strike(zygote, pid, result)
         code = zygote.wait(pid)
         where = f"kill {kill} of lane {self._number}, {root}, QUANTSTORE_KILL_SEED={SEED}, in {self._word.get()[1]}"
         assert code == -signal.SIGKILL, f"{where}: the child ended by itself: {result.read_text()}"
@@ -84,7 +84,7 @@ class Lane:
             raise AssertionError(f"{where}: {error}") from None
         ledger.settle(found)
 
-    def _strike(self, pid: int, result: Path) -> None:
+    def _strike(self, zygote: Zygote, pid: int, result: Path) -> None:
         """Kill at a random moment: while the store opens, after so many steps, or at a step of one kind."""
         chance, word = self._chance, self._word
         steps = chance.randint(1, 30)
@@ -100,7 +100,7 @@ class Lane:
         else:
             assert wait_until(is_time, seconds=60), "the child does not get on"
             time.sleep(chance.choice((0.0, chance.uniform(0, 0.0005), chance.uniform(0, 0.003))))
-        os.kill(pid, signal.SIGKILL)
+        zygote.kill(pid)
 
 
 def report(histogram: Counter[str], seconds: float) -> str:
