@@ -47,7 +47,6 @@ class Engine:
         cursor = self._database().cursor()
         try:
             with explained():
-                cursor.execute("SET python_enable_replacements = false")
                 for name, table in (tables or {}).items():
                     cursor.register(name, table)
                 yield cursor
@@ -124,6 +123,7 @@ class Engine:
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect()
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("SET GLOBAL python_enable_replacements = false")
         if duckdb.__version__.startswith("1."):
             # DuckDB 1.5 pushes Bloom filters of joins into Arrow scans, which then refuse them.
             connection.execute("SET GLOBAL disabled_optimizers = 'join_filter_pushdown'")
