@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from dataclasses import dataclass
@@ -53,6 +54,16 @@ def chosen_store(store: StoreLike | None, *, create: bool = False) -> HybridStor
         made = api.open(place, create=create)
         _opened[key] = _Opened(made, _identity(made))
         return made
+
+
+@atexit.register
+def close_stores() -> None:
+    """Close the stores opened here; results handed out stay valid."""
+    with _lock:
+        opened = list(_opened.values())
+        _opened.clear()
+    for one in opened:
+        one.store.close()
 
 
 def _identity(store: HybridStorageManager) -> tuple[int, int] | None:

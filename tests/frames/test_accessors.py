@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import inspect
+import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,8 +163,6 @@ def test_store_takes_a_place_and_opens_it_once(tmp_path: Path, ticks: pd.DataFra
 
 
 def test_store_at_a_place_is_opened_anew_when_it_was_made_anew(tmp_path: Path, ticks: pd.DataFrame) -> None:
-    import shutil
-
     place = tmp_path / "elsewhere"
     ticks.tier.write("ticks", store=place)
     shutil.rmtree(place)
@@ -222,3 +223,17 @@ def test_verbs_take_the_same_keywords_as_the_store(ours: Any, theirs: Any, added
     assert {name: (mine[name].default, mine[name].kind) for name in shared if name != "table"} == {
         name: (its[name].default, its[name].kind) for name in shared if name != "table"
     }
+
+
+def test_a_script_that_names_stores_by_place_ends_quietly(tmp_path: Path) -> None:
+    """Stores opened on the way are closed at exit; DuckDB reports what is left open."""
+    script = (
+        "import sys, pandas as pd, quantstore\n"
+        "frame = pd.DataFrame({'ts': pd.to_datetime(['2026-11-16'], utc=True), 'n': [1]})\n"
+        "frame.tier.write('ticks', store=sys.argv[1])\n"
+        "print(pd.DataFrame.tier.read('SELECT max(n) AS n FROM ticks', store=sys.argv[1])['n'].tolist())\n"
+    )
+    place = str(tmp_path / "store")
+    done = subprocess.run([sys.executable, "-c", script, place], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[1]"
+    assert done.stderr.strip() == f"quantstore: made a new store at {place}"
