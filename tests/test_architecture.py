@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import skip_or_fail
-
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 500
 TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".ipynb", ".txt", ".cfg", ""}
@@ -29,8 +27,7 @@ def files_of_the_project():
 
 def test_imports_point_downwards():
     program = shutil.which("lint-imports", path=str(Path(sys.executable).parent))
-    if program is None:
-        skip_or_fail("import-linter is not installed")
+    assert program, "import-linter comes with the extra quantstore[test]"
     done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
