@@ -24,7 +24,7 @@ from quantstore.catalog.records import (
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
 from quantstore.core.process import author, host_id, this_process
-from quantstore.core.segment import NewCopy, NewSegment, seq_base
+from quantstore.core.segment import NewCopy, NewSegment, Partition, seq_base
 from quantstore.core.table import TableSchema, TableSpec
 from quantstore.core.tier import Tier
 from quantstore.errors import ConflictError, InvalidInputError
@@ -408,14 +408,19 @@ def _require_unmoved(connection: Connection, table: TableRecord, item: MovedSegm
         .where(c.copy_id.in_([copy.copy_id for copy in source.copies]), c.condemned_generation.is_(None))
     ).scalar_one()
     if segment is None or live != len(source.copies):
-        raise ConflictError(
-            f"Partition {source.segment.partition} of table {table.name!r} was moved by another process at the same "
-            "time; nothing was changed. Try again.",
-            table=table.name,
-            partition=str(source.segment.partition),
-        )
+        raise moved_away(table.name, source.segment.partition)
     removed: int | None = segment.removed_version
     return removed
+
+
+def moved_away(table: str, partition: Partition) -> ConflictError:
+    """Return the error of a move whose source another move has taken."""
+    return ConflictError(
+        f"Partition {partition} of table {table!r} was moved by another process at the same time; nothing was changed. "
+        "Try again.",
+        table=table,
+        partition=str(partition),
+    )
 
 
 def _condemn(connection: Connection, copy_id: int, step: int, now: int) -> None:

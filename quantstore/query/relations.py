@@ -14,6 +14,7 @@ from quantstore.stores import physical
 from quantstore.stores.base import Selection
 
 if TYPE_CHECKING:
+    from quantstore.core.segment import Copy, PlacedSegment
     from quantstore.core.tier import Tier
     from quantstore.query.plan import Choice, Scan
     from quantstore.rows.form import TableForm
@@ -117,17 +118,18 @@ class located:  # noqa: N801 - used as a statement
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         """Add the place to the error."""
         if isinstance(error, IntegrityError):
-            raise damaged(self._scan, self._choice, error) from error
+            choice = self._choice
+            raise damaged(self._scan.record.name, choice.placed, choice.copy, error) from error
 
 
-def damaged(scan: Scan, choice: Choice, error: BaseException) -> IntegrityError:
+def damaged(table: str, placed: PlacedSegment, copy: Copy, error: BaseException) -> IntegrityError:
     """Return an error that says which part of which table cannot be read from where."""
-    segment, copy = choice.placed.segment, choice.copy
+    partition = placed.segment.partition
     return IntegrityError(
-        f"Table {scan.record.name!r}, partition {segment.partition}, tier {copy.tier.value}: {error} "
+        f"Table {table!r}, partition {partition}, tier {copy.tier.value}: {error} "
         "Other partitions can still be read; audit() lists all damage.",
-        table=scan.record.name,
-        partition=str(segment.partition),
+        table=table,
+        partition=str(partition),
         tier=copy.tier.value,
         copy_id=copy.copy_id,
         location=copy.location,

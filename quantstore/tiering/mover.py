@@ -5,19 +5,22 @@ The only code that touches two stores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from quantstore.catalog.commits import moved_away
 from quantstore.catalog.records import Attempt, MovedPiece, MovedSegment, Receipt
 from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach
 from quantstore.core.segment import SEQ, Copy, NewCopy, NewSegment, PlacedSegment, SegmentStats
 from quantstore.core.tier import Tier
 from quantstore.errors import IntegrityError, QuantStoreError
+from quantstore.query.relations import damaged
 from quantstore.rows.fingerprint import column_proofs
 from quantstore.rows.times import row_mask, time_ns
 from quantstore.stores.base import Part
@@ -161,7 +164,20 @@ class Mover:
         placed = planned.placed
         form = self._form(placed.segment.schema_id)
         store = self._stores[placed.primary.tier]
-        return store.read(form.layout, placed.primary, placed.segment.partition)
+        with self._reading(placed):
+            return store.read(form.layout, placed.primary, placed.segment.partition)
+
+    @contextmanager
+    def _reading(self, placed: PlacedSegment) -> Iterator[None]:
+        """Name a source that cannot be read, or say that another process has moved it away."""
+        try:
+            yield
+        except IntegrityError as error:
+            if not self._catalog.is_live_copy(placed.primary.copy_id):
+                raise moved_away(self._record.name, placed.segment.partition) from error
+            if "copy_id" in error.context:
+                raise
+            raise damaged(self._record.name, placed, placed.primary, error) from error
 
     def _cuts(self, planned: PlannedMove, table: pa.Table) -> list[_Cut]:
         if planned.is_certain:
@@ -177,7 +193,8 @@ class Mover:
         spec = self._form(planned.placed.segment.schema_id).spec
         mask = row_mask(time_ns(table.column(spec.time), spec.name), planned.time)
         if self._matching is not None:
-            mask &= np.isin(table.column(SEQ).to_numpy(), self._matching(planned.placed).to_numpy())
+            with self._reading(planned.placed):
+                mask &= np.isin(table.column(SEQ).to_numpy(), self._matching(planned.placed).to_numpy())
         return mask
 
     def _write(
