@@ -112,10 +112,13 @@ def test_a_stalled_mover_whose_attempt_was_swept_begins_anew(step, zygote, root,
     assert {row[1] for row in placement(root)} == {"cold"}
 
 
-def test_of_two_movers_of_the_same_rows_the_second_finds_nothing_left_to_do(zygote, root, tmp_path):
-    stalled = Stalled(zygote, tmp_path, {"migrate": ["trades", "hot", "warm"]}, "move.verified")
+@pytest.mark.parametrize("step", ["move.registered", "move.read", "move.verified"])
+def test_of_two_movers_of_the_same_rows_the_second_finds_nothing_left_to_do(step, zygote, root, tmp_path):
+    """Even where what it was about to read has been moved and swept."""
+    stalled = Stalled(zygote, tmp_path, {"migrate": ["trades", "hot", "warm"]}, step)
     with open_store(root) as store:
         assert len(store.migrate("trades", "hot", "cold")) == 8
+        store.sweep(grace=0)
     assert stalled.go_on() == {"error": None, "result": 0}
     check(root, OLD)
     assert {row[1] for row in placement(root)} == {"cold"}
