@@ -35,7 +35,8 @@ WINDOW = "SELECT * FROM {} WHERE ts >= $low AND ts < $high AND symbol IN ($one, 
 GROUPS = "SELECT symbol, count(*) AS n, sum(size) AS size, avg(price) AS price FROM {} GROUP BY symbol"
 BARS = (
     "SELECT {} AS minute, arg_min(price, _seq) AS open, max(price) AS high, min(price) AS low, "
-    "arg_max(price, _seq) AS close, sum(size) AS volume FROM {} WHERE symbol = $one AND trade_date = $day GROUP BY 1 ORDER BY 1"
+    "arg_max(price, _seq) AS close, sum(size) AS volume "
+    "FROM {} WHERE symbol = $one AND trade_date = $day GROUP BY 1 ORDER BY 1"
 )
 
 
@@ -205,9 +206,8 @@ def report(results: list[dict[str, object]], options: argparse.Namespace) -> Non
     """Print the table, and write it where asked."""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     versions = f"DuckDB {duckdb.__version__}, Polars {pl.__version__}, pyarrow {pa.__version__}"
-    print(
-        f"{options.rows:,} ticks of 10 days, 500 symbols, 4 asset classes; median of {options.runs} runs; {machine}; {versions}\n"
-    )
+    print(f"{options.rows:,} ticks of 10 days, 500 symbols, 4 asset classes; median of {options.runs} runs")
+    print(f"{machine}; {versions}\n")
     print("| job | store | raw | ratio | raw side |\n| --- | ---: | ---: | ---: | --- |")
     for one in results:
         print(

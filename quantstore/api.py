@@ -71,8 +71,8 @@ def open(
 
 
 def default() -> HybridStorageManager:
-    """Return the store that `use` chose, else the first one opened; opens the default place where there is none."""
-    return _default if _default is not None else open()
+    """Return the store that `use` chose, else the first one opened; opens the default place where none is open."""
+    return _default if _default is not None and not _default.is_closed else open()
 
 
 def use(store: HybridStorageManager | str | os.PathLike[str]) -> HybridStorageManager:
@@ -87,5 +87,5 @@ def use(store: HybridStorageManager | str | os.PathLike[str]) -> HybridStorageMa
 def _remember(store: HybridStorageManager) -> None:
     global _default  # noqa: PLW0603 - one default per process
     with _lock:
-        if _default is None:
+        if _default is None or _default.is_closed:
             _default = store

@@ -65,6 +65,7 @@ class HybridStorageManager(StorageBackend):
         self._stores = _open_stores({Tier.HOT: hot_store, Tier.WARM: warm_store, Tier.COLD: cold_store})
         self.hot_store, self.warm_store, self.cold_store = (self._stores[tier] for tier in ALL_TIERS)
         self.name = name or str(self.metadata_catalog.path.parent)
+        self.is_closed = False
         self._engine = Engine(memory_limit)
         self._reader = Reader(self.metadata_catalog, self._stores, self._engine)
         self._writer = Writer(self.metadata_catalog, self._stores, self.name)
@@ -338,6 +339,7 @@ class HybridStorageManager(StorageBackend):
 
     def close(self) -> None:
         """Write down access counts and release files; results handed out stay valid."""
+        self.is_closed = True
         self._engine.close()
         for store in self._stores.values():
             store.close()

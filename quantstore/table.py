@@ -85,7 +85,7 @@ class Table:
         return pd.DataFrame(rows, columns=list(_PLACEMENT_COLUMNS))
 
     def versions(self) -> pd.DataFrame:
-        """Return what each version did to the table, newest first: version, time, author, operation, tier, rows, lineage."""
+        """Return what each version did to the table, newest first: who, when, which operation, rows, lineage."""
         import pandas as pd
 
         changes = self._catalog.changes(self._record.table_id)
@@ -118,28 +118,32 @@ class Table:
         ]
         return pd.DataFrame(rows, columns=columns)
 
+    def summary(self) -> dict[str, Any]:
+        """Return name, rows, bytes and segments in all and per tier, as plain values."""
+        with self._catalog.view() as view:
+            placed = view.segments(self._record.table_id)
+        tiers: dict[str, dict[str, int]] = {}
+        for one in placed:
+            for copy in one.copies:
+                tier = tiers.setdefault(copy.tier.value, {"segments": 0, "rows": 0, "bytes": 0})
+                tier["segments"] += 1
+                tier["rows"] += one.segment.stats.rows
+                tier["bytes"] += copy.size_bytes
+        return {
+            "table": self.name,
+            "rows": sum(one.segment.stats.rows for one in placed),
+            "bytes": sum(tier["bytes"] for tier in tiers.values()),
+            "segments": len(placed),
+            "tiers": tiers,
+        }
+
     def __repr__(self) -> str:
         """Return name, size per tier and columns."""
-        placement = self.placement()
-        lines = [f"table {self.name!r}: {human_count(int(placement['rows'].sum()))} rows"]
-        for tier, group in placement.groupby("tier", sort=False):
-            size, rows = int(group["bytes"].sum()), int(group["rows"].sum())
-            lines.append(f"  {tier}: {len(group)} segments, {human_count(rows)} rows, {human_bytes(size)}")
+        facts = self.summary()
+        lines = [f"table {self.name!r}: {human_count(facts['rows'])} rows"]
+        for tier, use in facts["tiers"].items():
+            size = human_bytes(use["bytes"])
+            lines.append(f"  {tier}: {use['segments']} segments, {human_count(use['rows'])} rows, {size}")
         if self._record.schema is not None:
             lines += [f"  {name}: {kind}" for name, kind in self._record.schema.columns]
         return "\n".join(lines)
-
-    def summary(self) -> dict[str, Any]:
-        """Return name, rows, bytes and segments in all and per tier, as plain values."""
-        placement = self.placement()
-        tiers = {
-            str(tier): {"segments": len(group), "rows": int(group["rows"].sum()), "bytes": int(group["bytes"].sum())}
-            for tier, group in placement.groupby("tier", sort=False)
-        }
-        return {
-            "table": self.name,
-            "rows": int(placement["rows"].sum()),
-            "bytes": int(placement["bytes"].sum()),
-            "segments": len(placement),
-            "tiers": tiers,
-        }

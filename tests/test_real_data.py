@@ -65,7 +65,9 @@ def test_eurusd_ticks_give_the_vendors_6730_minute_bars(tmp_path, real_data):
     assert len(found["ts"]) == len(vendor) == 6730
     assert found["ts"] == vendor["ts"].astype("datetime64[ns, UTC]").astype("int64").tolist()
     mismatches = {
-        name: sum(a != b for a, b in zip(found[name], vendor[name].tolist(), strict=True)) for name in found if name != "ts"
+        name: sum(a != b for a, b in zip(found[name], vendor[name].tolist(), strict=True))
+        for name in found
+        if name != "ts"
     }
     assert set(mismatches.values()) == {0}, mismatches
 

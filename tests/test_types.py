@@ -44,7 +44,9 @@ def every_type() -> pa.Table:
             pa.array(with_nulls([at % 3 for at in range(n)]), pa.int8()), pa.array(["N", "Q", "unused", "Z"])
         ),
         "grade": pa.DictionaryArray.from_arrays(
-            pa.array(with_nulls([at % 3 for at in range(n)]), pa.int32()), pa.array(["low", "mid", "high"]), ordered=True
+            pa.array(with_nulls([at % 3 for at in range(n)]), pa.int32()),
+            pa.array(["low", "mid", "high"]),
+            ordered=True,
         ),
         "blob": pa.array(with_nulls([bytes([at]) * at for at in range(n)]), pa.binary()),
         "levels": pa.array(with_nulls([[1.5, None, float(at)][: at % 4] for at in range(n)]), pa.list_(pa.float64())),

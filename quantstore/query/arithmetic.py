@@ -8,13 +8,15 @@ from sqlglot import exp
 
 from quantstore.query.expressions import floor_argument, named_rule, node_rule, part, refuse, swap, typed
 from quantstore.query.instants import (
+    Value,
     bare,
+    call,
     cast_to,
     ceiling,
     difference,
     fixed_length,
     floor,
-    once,
+    once_with,
     shifted,
     text_of,
     with_rest,
@@ -45,9 +47,10 @@ def moved(node: exp.Expression, kind: Kind, interval: exp.Expression, *, back: b
     if length is not None:
         return shifted(node, -length if back else length)
     operator = exp.Sub if back else exp.Add
-    return once(
+    return once_with(
         node,
-        lambda value: with_rest(operator(this=floor(value(), kind), expression=wrapped(interval.copy())), value()),
+        interval,
+        lambda value, by: with_rest(operator(this=floor(value(), kind), expression=wrapped(by())), value()),
     )
 
 
@@ -163,21 +166,20 @@ def _concatenation(node: exp.Expression, scope: Scope) -> Kind:
 # Zones
 
 
-def _in_zone(
-    node: exp.Expression, stamp: exp.Expression, kind: Kind, build: type | None, zone: exp.Expression, scope: Scope
-) -> Kind:
+def _in_zone(node: exp.Expression, stamp: exp.Expression, kind: Kind, zone: exp.Expression, scope: Scope) -> Kind:
     """Read a stamp in a zone: an instant as the wall-clock time there, a wall-clock time there as the instant."""
     if kind == DATE:  # which the engine's versions read differently
         swap(stamp, lambda one: cast_to(one, "TIMESTAMP"), scope)
     if not kind.is_ns:
         return {Tag.ZONED: NAIVE, Tag.NAIVE: ZONED, Tag.DATE: ZONED}.get(kind.tag, UNKNOWN)
 
-    def read(micros: exp.Expression) -> exp.Expression:
-        if build is None:
-            return exp.Anonymous(this="TIMEZONE", expressions=[zone.copy(), micros])
-        return exp.AtTimeZone(this=micros, zone=zone.copy())
+    def read(value: Value, where: Value) -> exp.Expression:
+        micros = floor(value(), kind)
+        if isinstance(node, exp.AtTimeZone):
+            return with_rest(exp.AtTimeZone(this=wrapped(micros), zone=where()), value())
+        return with_rest(call("TIMEZONE", where(), micros), value())
 
-    swap(node, lambda _: once(stamp, lambda value: with_rest(read(floor(value(), kind)), value())), scope)
+    swap(node, lambda _: once_with(stamp, zone, read), scope)
     return NAIVE_NS if kind.is_zoned else zoned_ns()
 
 
@@ -185,7 +187,7 @@ def _in_zone(
 def _at_time_zone(node: exp.Expression, scope: Scope) -> Kind:
     kind = part(node, "this", scope)
     part(node, "zone", scope)
-    return _in_zone(node, node.this, kind, exp.AtTimeZone, node.args["zone"], scope)
+    return _in_zone(node, node.this, kind, node.args["zone"], scope)
 
 
 @named_rule("timezone")
@@ -194,7 +196,7 @@ def _timezone(node: exp.Expression, scope: Scope) -> Kind:
     kinds = [typed(child, scope) for child in list(node.expressions)]
     if len(kinds) == 2:
         zone, stamp = node.expressions
-        return _in_zone(node, stamp, kinds[1], None, zone, scope)
+        return _in_zone(node, stamp, kinds[1], zone, scope)
     for child, kind in zip(list(node.expressions), kinds, strict=True):
         floor_argument(child, kind, scope)
     return OTHER

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 RESULT_KINDS = ("pandas", "polars", "lazy", "arrow", "reader")
+_HUGE_INTEGER = pa.decimal128(38, 0)
 DTYPE_BACKENDS = (None, "pyarrow", "numpy_nullable")
 _NULLABLE = {
     "int8": "Int8",
@@ -48,7 +49,8 @@ def convert(table: pa.Table, to: str, dtype_backend: str | None = None, frame: M
         to: `pandas`, `polars`, `lazy` or `arrow`.
         dtype_backend: For pandas: None (NumPy, nullable where a column of integers or booleans has nulls), `pyarrow`
             or `numpy_nullable`.
-        frame: How the table's pandas frame looked when written; restores dtypes and index.
+        frame: How the table's pandas frame looked when written, which restores dtypes and index; None for an answer to
+            SQL, where sums of integers (128 bits in the engine) become int64 if they fit.
     """
     if to == "arrow":
         return table
@@ -56,7 +58,18 @@ def convert(table: pa.Table, to: str, dtype_backend: str | None = None, frame: M
         return to_polars(table)
     if to == "lazy":
         return to_polars(table).lazy()
-    return to_pandas(table, dtype_backend, frame or {})
+    return to_pandas(_with_small_sums(table) if frame is None else table, dtype_backend, frame or {})
+
+
+def _with_small_sums(table: pa.Table) -> pa.Table:
+    """Return `table` with whole numbers of 38 digits, which pandas would hold as objects, as int64 where they fit."""
+    for position, field in enumerate(table.schema):
+        if field.type == _HUGE_INTEGER:
+            try:
+                table = table.set_column(position, field.name, table.column(position).cast(pa.int64()))
+            except pa.ArrowInvalid:
+                continue
+    return table
 
 
 def to_polars(table: pa.Table) -> pl.DataFrame:

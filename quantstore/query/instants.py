@@ -93,7 +93,7 @@ def floor(node: exp.Expression, kind: Kind) -> exp.Expression:
     """Return a TIMESTAMP_NS as TIMESTAMPTZ or TIMESTAMP, digits below a microsecond cut off downwards."""
     known = bare(node).meta.get(_FLOORED)
     if known is not None:
-        return known.copy()
+        return wrapped(known.copy())
     return _micros(_floor_thousandth(nanoseconds_of(node)), kind)
 
 
@@ -183,15 +183,42 @@ def clamped(node: exp.Expression, kind: Kind) -> exp.Expression:
     return once(node, build)
 
 
-def once(node: exp.Expression, build: Callable[[Callable[[], exp.Expression]], exp.Expression]) -> exp.Expression:
+Value = Callable[[], exp.Expression]
+
+
+def once(node: exp.Expression, build: Callable[[Value], exp.Expression]) -> exp.Expression:
     """Return what `build` makes of a value that it needs several times.
 
     The value is repeated where the engine is sure to find the same again, else evaluated once, as a lambda's argument.
     """
-    if not any(
-        isinstance(part, exp.Query | exp.Rand | exp.Uuid | exp.Lambda) or _is_opaque(part) for part in node.walk()
-    ):
+    if not _is_opaque(node):
         return build(node.copy)
+    return _applied(node, build)
+
+
+def once_with(
+    node: exp.Expression, other: exp.Expression, build: Callable[[Value, Value], exp.Expression]
+) -> exp.Expression:
+    """Return what `build` makes of a value that it needs several times and of another that it needs beside it.
+
+    A lambda holds no query, so both become its argument where one of them has to.
+    """
+    if not _is_opaque(node):
+        return build(node.copy, other.copy)
+    if not _is_opaque(other):
+        return _applied(node, lambda value: build(value, other.copy))
+    fields = [exp.PropertyEQ(this=exp.to_identifier(name), expression=one) for name, one in (("a", node), ("b", other))]
+
+    def field(value: Value, name: str) -> exp.Expression:
+        return call("STRUCT_EXTRACT", value(), exp.Literal.string(name))
+
+    return _applied(
+        exp.Struct(expressions=fields),
+        lambda value: build(lambda: field(value, "a"), lambda: field(value, "b")),
+    )
+
+
+def _applied(node: exp.Expression, build: Callable[[Value], exp.Expression]) -> exp.Expression:
     name = exp.to_identifier("_once", quoted=True)
     body = exp.Lambda(this=build(name.copy), expressions=[name.copy()])
     listed = call("LIST_TRANSFORM", call("LIST_VALUE", node), body)
@@ -207,7 +234,12 @@ _STABLE = {
 
 
 def _is_opaque(node: exp.Expression) -> bool:
-    return isinstance(node, exp.Anonymous) and str(node.this).lower() not in _STABLE
+    """Whether evaluating an expression twice may give two values, or cost twice as much."""
+    return any(
+        isinstance(part, exp.Query | exp.Rand | exp.Uuid | exp.Lambda)
+        or (isinstance(part, exp.Anonymous) and str(part.this).lower() not in _STABLE)
+        for part in node.walk()
+    )
 
 
 def text_of(node: exp.Expression, kind: Kind) -> exp.Expression:

@@ -26,35 +26,25 @@ def bind(params: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     if unused:
         known = ", ".join(f"${name}" for name in sorted(names)) or "none"
         raise InvalidInputError(f"params has {unused[0]!r}, which the query does not use; its parameters are: {known}.")
-    return {name: plain(params[name], name) for name in sorted(names)}
+    return {name: plain(params[name]) for name in sorted(names)}
 
 
-def plain(value: Any, name: str) -> Any:
-    """Return `value` as a type the engine binds; NumPy and pandas scalars and one-dimensional collections included.
-
-    Raises:
-        InvalidInputError: It cannot be bound; named.
-    """
-    if hasattr(value, "item") and isinstance(value, float | str | bytes):
-        return value.item()  # type: ignore[union-attr]
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return value
+def plain(value: Any) -> Any:
+    """Return `value` as a type the engine binds; NumPy and pandas scalars and one-dimensional collections included."""
     if isinstance(value, list | tuple | set | frozenset) or _is_collection(value):
         items = sorted(value) if isinstance(value, set | frozenset) else list(value)
-        return [plain(item, name) for item in items]
+        return [plain(item) for item in items]
     if _is_numpy_datetime(value):
         import pandas as pd
 
         return pd.Timestamp(value)
-    if hasattr(value, "item") and hasattr(value, "dtype"):
-        return value.item()
-    if _is_missing(value):
-        return None
-    return value
+    if hasattr(value, "item"):
+        return value.item()  # a NumPy scalar
+    return None if _is_missing(value) else value
 
 
 def kind_of(value: Any) -> str:
-    """Return how a bound value compares with stamps: `zoned`, `naive`, `zoned_ns`, `naive_ns`, `date`, `text`, `other`."""
+    """Return how a bound value compares with stamps, in the words of `query.rewrite`."""
     if isinstance(value, list):
         kinds = {kind_of(item) for item in value}
         for finer in ("zoned", "naive"):

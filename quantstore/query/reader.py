@@ -80,12 +80,12 @@ class Reader:
                 return self._plan_bare(view, record, request, explain=True).plan
             return self._plan_sql(view, request, explain=True).plan
 
-    def _whole(self, request: ReadRequest) -> tuple[pa.Table, Plan, Mapping[str, Any], float]:
+    def _whole(self, request: ReadRequest) -> tuple[pa.Table, Plan, Mapping[str, Any] | None, float]:
         """Return the whole answer as Arrow, its plan, how to restore a frame, and when planning was done."""
         limit = parse_bytes(request.max_bytes)
         planned, schema, tables = self._run(request)
         done = time.perf_counter()
-        frame = planned.form.frame if isinstance(planned, _Bare) and request.to == "pandas" else {}
+        frame = planned.form.frame if isinstance(planned, _Bare) else None
         parts, size = [], 0
         for table in tables:
             size += table.nbytes
@@ -100,11 +100,7 @@ class Reader:
         """Plan a read and return the plan, the result's schema and its tables, not yet read."""
         with self._catalog.view(self._version(request.as_of)) as view:
             record = self._bare_table(view, request)
-            planned: _Bare | Statement
-            if record is not None:
-                planned = self._plan_bare(view, record, request)
-            else:
-                planned = self._plan_sql(view, request)
+            planned = self._plan_bare(view, record, request) if record is not None else self._plan_sql(view, request)
         _tell_left_out(planned.plan, request)
         self._catalog.access.record(
             {choice.placed.segment.segment_id for scan in planned.plan.scans for choice in scan.choices}

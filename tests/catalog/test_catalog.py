@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
 import threading
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +16,7 @@ from quantstore.catalog.attempts import LEASE_SECONDS
 from quantstore.catalog.catalog import Catalog
 from quantstore.catalog.database import file_system
 from quantstore.catalog.records import ColumnProof, MovedPiece, MovedSegment, WriteCommit
-from quantstore.catalog.snapshots import SegmentFilter
+from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
 from quantstore.core.clock import ManualClock
 from quantstore.core.segment import NewCopy, NewSegment, Partition, SegmentStats, seq_base
 from quantstore.core.table import TableSchema, TableSpec
@@ -51,12 +51,10 @@ def write(catalog, *segments, **changes):
     attempt = catalog.attempts.register("write", "trades")
     with catalog.view() as view:
         record = view.table("trades")
-    return catalog.commits.write(
-        attempt, commit_of(*segments, **{"table_id": record and record.table_id, **changes})
-    )
+    return catalog.commits.write(attempt, commit_of(*segments, **{"table_id": record and record.table_id, **changes}))
 
 
-def segments_of(catalog, version=None, wanted=SegmentFilter()):
+def segments_of(catalog, version=None, wanted=EVERYTHING):
     with catalog.view(version) as view:
         record = view.table("trades")
         return view.segments(record.table_id, wanted) if record else []
@@ -166,11 +164,9 @@ def test_the_lease_of_a_dead_process_ends_at_once(catalog):
         "c = Catalog(sys.argv[1]); print(c.attempts.register('write', 't').attempt_id, flush=True);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    child = subprocess.run(
-        [sys.executable, "-c", code, str(catalog.path)], capture_output=True, text=True, check=False
-    )
+    child = subprocess.run([sys.executable, "-c", code, str(catalog.path)], capture_output=True, text=True, check=False)
     own = catalog.attempts.register("write", "trades")
-    catalog.clock.advance(-10**6)  # the lease itself is far from over
+    catalog.clock.advance(-(10**6))  # the lease itself is far from over
     assert catalog.attempts.reap() == [child.stdout.strip()]
     assert catalog.attempts.states()[own.attempt_id] == "open"
 
@@ -187,9 +183,7 @@ def moved(placed, *parts):
     if not parts:
         copy = NewCopy(Tier.COLD, "cold", f"c/{next(_names)}", "zstd", 50, "xxh3_128:1", 0)
         return MovedSegment(placed, (MovedPiece(None, copy, True, proofs),))
-    return MovedSegment(
-        placed, tuple(MovedPiece(part, part.copy, at == 0, proofs) for at, part in enumerate(parts))
-    )
+    return MovedSegment(placed, tuple(MovedPiece(part, part.copy, at == 0, proofs) for at, part in enumerate(parts)))
 
 
 def move(catalog, *items):
@@ -369,5 +363,4 @@ def test_threads_and_a_forked_child_share_one_catalog(catalog):
 
 
 def test_the_file_system_of_a_folder_is_told():
-    assert file_system(__import__("pathlib").Path("/proc")) in {"proc", ""}
-    assert os.path.exists("/proc") is False or file_system(__import__("pathlib").Path("/proc")) == "proc"
+    assert file_system(Path("/proc")) == ("proc" if Path("/proc/self").exists() else "")

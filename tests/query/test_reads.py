@@ -172,6 +172,13 @@ def test_results_in_every_kind(store, spread):
         assert str(store.read(query, dtype_backend="pyarrow")["price"].dtype) == "double[pyarrow]"
 
 
+def test_sums_of_integers_are_integers(store, spread):
+    found = store.read("SELECT symbol, sum(size) AS s FROM t GROUP BY 1")
+    assert str(found["s"].dtype) == "int64"
+    huge = store.read("SELECT 170141183460469231731687303715884105727::HUGEINT AS h")
+    assert huge["h"].iloc[0] == 2**127 - 1
+
+
 def test_integers_with_nulls_are_never_floats(store, spread):
     found = store.read("SELECT CASE WHEN size > 500 THEN size END AS big, size > 500 OR NULL AS flag FROM t")
     assert str(found["big"].dtype) == "Int64"
@@ -217,10 +224,14 @@ def test_pruning_opens_only_what_is_needed(store, spread, monkeypatch):
     opened = []
     for handle in (store.hot_store, store.warm_store, store.cold_store):
         original = handle.verify
-        monkeypatch.setattr(handle, "verify", lambda copy, o=original, **kw: opened.append(copy.tier.value) or o(copy, **kw))
+        monkeypatch.setattr(
+            handle, "verify", lambda copy, o=original, **kw: opened.append(copy.tier.value) or o(copy, **kw)
+        )
         read = handle.read
         monkeypatch.setattr(
-            handle, "read", lambda layout, copy, *a, r=read, **kw: opened.append(copy.tier.value) or r(layout, copy, *a, **kw)
+            handle,
+            "read",
+            lambda layout, copy, *a, r=read, **kw: opened.append(copy.tier.value) or r(layout, copy, *a, **kw),
         )
     store.read("SELECT count(*) FROM t WHERE ts >= '2026-01-07' AND ts < '2026-01-09'")
     assert set(opened) == {"warm"}
@@ -275,15 +286,19 @@ QUERIES = [
     "SELECT * FROM t WHERE ts BETWEEN '2026-01-06 10:00' AND '2026-01-08 10:00' ORDER BY ts, _seq",
     "SELECT date_trunc('hour', ts) AS h, arg_min(price, _seq) AS o, sum(size) AS v FROM t GROUP BY 1 ORDER BY 1",
     "SELECT a.ts, a.symbol, b.size FROM t a JOIN t b ON a._seq = b._seq WHERE a.symbol = 'IBM' ORDER BY a._seq",
-    "SELECT a.ts, b.ts AS prev FROM t a ASOF JOIN t b ON a.symbol = b.symbol AND a.ts > b.ts "
-    "WHERE a.ts >= '2026-01-08' AND b.ts < '2026-01-09 20:00' ORDER BY a._seq",
+    (
+        "SELECT a.ts, b.ts AS prev FROM t a ASOF JOIN t b ON a.symbol = b.symbol AND a.ts > b.ts "
+        "WHERE a.ts >= '2026-01-08' AND b.ts < '2026-01-09 20:00' ORDER BY a._seq"
+    ),
     "SELECT a._seq AS x, b._seq AS y FROM t a LEFT JOIN t b ON a._seq = b._seq AND b.ts < '2026-01-06' ORDER BY 1",
     "SELECT count(*) AS n FROM t a FULL JOIN (SELECT * FROM t WHERE symbol = 'IBM') b USING (ts) WHERE a.size > 10",
     "WITH t2 AS (SELECT * FROM t WHERE trade_date >= DATE '2026-01-07') SELECT count(*) AS n, sum(size) AS s FROM t2",
     "WITH t AS (SELECT * FROM t WHERE size > 500) SELECT count(*) AS n FROM t",
     "SELECT * FROM t WHERE symbol IN ('IBM') OR ts < '2026-01-06' ORDER BY ts, _seq",
-    "SELECT *, lag(price) OVER (PARTITION BY symbol ORDER BY ts, _seq) AS p FROM t "
-    "WHERE asset_class = 'FX' QUALIFY row_number() OVER (PARTITION BY symbol ORDER BY ts, _seq) < 5 ORDER BY ts, _seq",
+    (
+        "SELECT *, lag(price) OVER (PARTITION BY symbol ORDER BY ts, _seq) AS p FROM t WHERE asset_class = 'FX' "
+        "QUALIFY row_number() OVER (PARTITION BY symbol ORDER BY ts, _seq) < 5 ORDER BY ts, _seq"
+    ),
     "SELECT trade_date, count(*) AS n FROM t WHERE ts >= TIMESTAMPTZ '2026-01-06 00:00:00+03' GROUP BY ALL ORDER BY 1",
     "FROM t SELECT max(price) AS m WHERE size < 100 AND ts > DATE '2026-01-06'",
     "SELECT count(*) AS n FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE u._seq = t._seq AND u.ts > '2026-01-07')",

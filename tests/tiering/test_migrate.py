@@ -89,7 +89,9 @@ def test_where_and_before_go_together(store):
     assert_frame_equal(store.read("t"), frame)
 
 
-@pytest.mark.parametrize("where", ["size >", "nothing = 1", "1; DROP TABLE t", "ts IN (SELECT ts FROM u)", "1 = 1) OR (1 = 1"])
+@pytest.mark.parametrize(
+    "where", ["size >", "nothing = 1", "1; DROP TABLE t", "ts IN (SELECT ts FROM u)", "1 = 1) OR (1 = 1"]
+)
 def test_a_condition_that_makes_no_sense_changes_nothing(store, where):
     from quantstore.errors import QuantStoreError
 
@@ -188,7 +190,7 @@ def test_movers_and_a_writer_at_once_lose_and_double_nothing(store):
                 store.sweep(grace=0)
 
     store.write(ticks(seed=99, days=2), "t")
-    jobs = [lambda: write(), lambda: shuttle("any", "cold"), lambda: shuttle("any", "hot")]
+    jobs = [write, lambda: shuttle("any", "cold"), lambda: shuttle("any", "hot")]
     threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
     for thread in threads:
         thread.start()
@@ -198,9 +200,7 @@ def test_movers_and_a_writer_at_once_lose_and_double_nothing(store):
     wanted = pd.concat([*frames, ticks(seed=99, days=2)])
     found = store.read("t")
     columns = list(wanted.columns)
-    assert_frame_equal(
-        found.sort_values(columns, ignore_index=True), wanted.sort_values(columns, ignore_index=True)
-    )
+    assert_frame_equal(found.sort_values(columns, ignore_index=True), wanted.sort_values(columns, ignore_index=True))
     store.sweep(grace=0)
     assert store.audit().ok
 

@@ -44,7 +44,7 @@ ARROW = pa.Table.from_pandas(frame(), preserve_index=False)
 @pytest.mark.parametrize(
     "given",
     [
-        pytest.param(lambda: frame(), id="pandas"),
+        pytest.param(frame, id="pandas"),
         pytest.param(lambda: pl.DataFrame(ARROW), id="polars"),
         pytest.param(lambda: pl.DataFrame(ARROW).lazy(), id="lazy"),
         pytest.param(lambda: ARROW, id="table"),
@@ -224,7 +224,10 @@ def test_a_frame_that_does_not_fit_is_refused_and_changes_nothing(store, change,
         (pd.DataFrame({"ts": pd.to_datetime(["2026"]), "_seq": [1]}), "reserved"),
         (pd.DataFrame({"ts": pd.to_datetime(["2026"]), 0: [1]}), "not text"),
         (pd.DataFrame({"ts": pd.to_datetime(["2026"]), "o": [object()]}), "'o'"),
-        (pd.DataFrame([[pd.Timestamp("2026"), 1]], columns=pd.MultiIndex.from_tuples([("ts", ""), ("a", "b")])), "Multi"),
+        (
+            pd.DataFrame([[pd.Timestamp("2026"), 1]], columns=pd.MultiIndex.from_tuples([("ts", ""), ("a", "b")])),
+            "Multi",
+        ),
         (pd.DataFrame({"ts": pd.to_datetime(["2026"])}, index=["label"]), "row index"),
         (pa.table({"ts": pa.array([10**18], pa.timestamp("us"))}), "1677"),
         (42, "Cannot write a int"),
@@ -280,8 +283,8 @@ def test_naive_time_takes_a_zone_or_stays_naive(store):
     found = store.read("zoned")["ts"]
     assert str(found.dt.tz) == "America/New_York"
     assert found.iloc[0] == pd.Timestamp("2026-01-05 09:30", tz="America/New_York")
+    gap = naive.assign(ts=pd.date_range("2026-03-08 02:00", periods=6, freq="min"))
     with pytest.raises(InvalidInputError, match="exist twice"):
-        gap = naive.assign(ts=pd.date_range("2026-03-08 02:00", periods=6, freq="min"))
         store.write(gap, "zoned", tz="America/New_York")
 
 
@@ -319,7 +322,7 @@ def test_a_read_only_store_refuses_writes_and_reads_on(tmp_path):
         for change in (
             lambda: reader.write(frame(), "t"),
             lambda: reader.migrate("t", "hot", "cold"),
-            lambda: reader.sweep(),
+            reader.sweep,
             lambda: reader.create("u"),
         ):
             with pytest.raises(AccessDeniedError, match="read-only"):
