@@ -17,6 +17,11 @@ def human_count(count: int) -> str:
     return f"{count:,}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 segment`, `2,000 segments`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def human_seconds(seconds: float) -> str:
     """Return a duration with a fitting unit: `3.2 ms`, `1.4 s`, `2 min 5 s`."""
     if seconds < 1:

@@ -201,11 +201,11 @@ def once_with(
 ) -> exp.Expression:
     """Return what `build` makes of a value that it needs several times and of another that it needs beside it.
 
-    A lambda holds no query, so both become its argument where one of them has to.
+    A lambda holds no query, and DuckDB 1.5 loses columns of queries around it: both become its argument.
     """
     if not _is_opaque(node):
         return build(node.copy, other.copy)
-    if not _is_opaque(other):
+    if not _is_opaque(other) and other.find(exp.Column) is None:
         return _applied(node, lambda value: build(value, other.copy))
     fields = [exp.PropertyEQ(this=exp.to_identifier(name), expression=one) for name, one in (("a", node), ("b", other))]
 

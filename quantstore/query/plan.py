@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
-from quantstore.core.render import human_bytes, human_count
+from quantstore.core.render import counted, human_bytes, human_count
 from quantstore.core.segment import Copy, PlacedSegment
 from quantstore.core.tier import ALL_TIERS, Tier
 
@@ -124,13 +124,15 @@ class Plan:
 
 def _scan_lines(scan: Scan) -> list[str]:
     lines = [
-        f"{use.tier.value}: {use.segments} segments, {human_count(use.rows)} rows, {human_bytes(use.size_bytes)}"
+        f"{use.tier.value}: {counted(use.segments, 'segment')}, {counted(use.rows, 'row')}, {human_bytes(use.size_bytes)}"
         for use in scan.uses()
     ]
-    lines += [f"pruned {pruned.segments} segments: {pruned.reason}" for pruned in scan.pruned if pruned.segments]
+    lines += [
+        f"pruned {counted(pruned.segments, 'segment')}: {pruned.reason}" for pruned in scan.pruned if pruned.segments
+    ]
     if scan.left_out:
         rows = sum(placed.segment.stats.rows for placed in scan.left_out)
-        lines.append(f"left out by tiers=: {len(scan.left_out)} segments, {human_count(rows)} rows")
+        lines.append(f"left out by tiers=: {counted(len(scan.left_out), 'segment')}, {human_count(rows)} rows")
     return lines
 
 

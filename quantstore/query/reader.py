@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from quantstore.catalog.snapshots import SegmentFilter
+from quantstore.core.warn import warn_caller
 from quantstore.errors import IntegrityError, InvalidInputError, NotFoundError, PartialResultWarning, UnavailableError
 from quantstore.query.assemble import RowFilter, assemble, unified
 from quantstore.query.convert import convert
@@ -232,7 +232,7 @@ def _tell_left_out(plan: Plan, request: ReadRequest) -> None:
     )
     if request.missing == "raise":
         raise UnavailableError(message, segments=len(left_out), rows=rows)
-    warnings.warn(message, PartialResultWarning, stacklevel=6)
+    warn_caller(message, PartialResultWarning)
 
 
 class _Held:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from quantstore.core.render import human_bytes, human_count, human_seconds
+from quantstore.core.render import counted, human_bytes, human_count, human_seconds
 
 if TYPE_CHECKING:
     from quantstore.query.plan import Plan
@@ -43,12 +43,11 @@ class ReadReport:
         """Return rows, time and what each tier contributed, in one line."""
         rows = "reader" if self.rows is None else f"{human_count(self.rows)} row{'' if self.rows == 1 else 's'}"
         parts = [f"{rows} in {human_seconds(self.total_seconds)}"]
-        for use in self.plan.uses():
-            plural = "" if use.segments == 1 else "s"
-            parts.append(
-                f"{use.tier.value} {human_count(use.rows)} rows, {human_bytes(use.size_bytes)}, "
-                f"{use.segments} segment{plural}"
-            )
+        parts += [
+            f"{use.tier.value} {human_count(use.rows)} rows, {human_bytes(use.size_bytes)}, "
+            f"{counted(use.segments, 'segment')}"
+            for use in self.plan.uses()
+        ]
         if self.plan.left_out:
             parts.append(f"{len(self.plan.left_out)} segments left out by tiers=")
         parts.append(f"version {self.plan.version}")

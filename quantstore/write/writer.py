@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach
 from quantstore.core.segment import NewCopy, NewSegment
 from quantstore.core.tier import Tier
+from quantstore.core.warn import warn_caller
 from quantstore.errors import AccessDeniedError, ConflictError, InvalidInputError, QuantStoreError, RepeatedWriteWarning
 from quantstore.rows.fingerprint import ContentDigest
 from quantstore.rows.form import TableForm, Wishes, find_time, known_form, new_form
@@ -115,11 +115,10 @@ class Writer:
 
     def _result(self, outcome: WriteOutcome, form: TableForm, request: WriteRequest) -> WriteResult:
         if outcome.is_repeat:
-            warnings.warn(
+            warn_caller(
                 f"These rows are in table {form.spec.name!r} already, since version {outcome.version}; nothing was "
                 "added. Pass on_repeat='append' to add them again.",
                 RepeatedWriteWarning,
-                stacklevel=4,
             )
         return WriteResult(
             store=self._name,

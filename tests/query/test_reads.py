@@ -100,8 +100,9 @@ def test_options_that_make_no_sense_are_refused(store, spread, options, message)
 
 
 def test_a_hint_that_leaves_rows_out_says_so(store, spread):
-    with pytest.warns(PartialResultWarning, match="answer is partial"):
+    with pytest.warns(PartialResultWarning, match="answer is partial") as told:
         found = store.read("t", ["hot"])
+    assert told[0].filename == __file__
     hot = spread[spread["ts"] >= "2026-01-09"].reset_index(drop=True)
     assert_frame_equal(found, hot)
     with pytest.raises(UnavailableError, match="leaves out"):

@@ -99,8 +99,9 @@ def test_a_write_id_makes_a_write_safe_to_retry(store):
 
 def test_the_same_content_again_is_skipped_with_a_warning(store):
     store.write(frame(), "t")
-    with pytest.warns(RepeatedWriteWarning, match="already, since version 1"):
+    with pytest.warns(RepeatedWriteWarning, match="already, since version 1") as told:
         assert store.write(pl.DataFrame(ARROW), "t", "cold").replayed
+    assert told[0].filename == __file__
     with pytest.raises(ConflictError, match="on_repeat='append'"):
         store.write(frame(), "t", on_repeat="raise")
     assert store.write(frame(), "t", on_repeat="append").rows == 6

@@ -1,0 +1,19 @@
+"""Warnings that point at the caller's line, however deep inside the package they arise."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn of `message` at the first line outside this package that led here."""
+    frame = sys._getframe(1)  # noqa: SLF001 - what warnings itself does; skip_file_prefixes came with Python 3.12
+    level = 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
