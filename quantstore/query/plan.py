@@ -123,10 +123,10 @@ class Plan:
 
 
 def _scan_lines(scan: Scan) -> list[str]:
-    lines = [
-        f"{use.tier.value}: {counted(use.segments, 'segment')}, {counted(use.rows, 'row')}, {human_bytes(use.size_bytes)}"
-        for use in scan.uses()
-    ]
+    lines = []
+    for use in scan.uses():
+        segments, rows = counted(use.segments, "segment"), counted(use.rows, "row")
+        lines.append(f"{use.tier.value}: {segments}, {rows}, {human_bytes(use.size_bytes)}")
     lines += [
         f"pruned {counted(pruned.segments, 'segment')}: {pruned.reason}" for pruned in scan.pruned if pruned.segments
     ]
