@@ -7,7 +7,7 @@ from sqlglot import exp
 from quantstore.errors import InvalidInputError
 from quantstore.query.expressions import children, node_rule, part, swap, typed
 from quantstore.query.kinds import LITERAL, NULL, OTHER, UNKNOWN, Kind, struct_of
-from quantstore.query.scopes import Scope
+from quantstore.query.scopes import Relation, Scope
 
 
 @node_rule("literal")
@@ -45,15 +45,32 @@ def column_kind(node: exp.Expression, scope: Scope) -> Kind:
     merged = found.merged
     if len(node.parts) > 1:
         return found.kind
-    if merged is not None and merged.node is not None:
-        stand_in = merged.node
+    if merged is not None and merged.is_spelled:
+        stand_in = merged.value
         swap(node, lambda _: stand_in.copy(), scope)
+    elif found.is_row and found.relation is not None and found.relation.hidden:
+        relation = found.relation
+        scope.context.later.append(lambda: _narrow_row(node, relation, scope))
     elif scope.hides(node.name.lower()):
         if found.is_alias:
             _check_alias(node, scope)
         elif found.relation is not None and found.relation.label is not None and not found.is_ambiguous:
             node.set("table", found.relation.label.copy() if len(scope.relations) > 1 else None)
     return found.kind
+
+
+def _narrow_row(node: exp.Expression, relation: Relation, scope: Scope) -> None:
+    """Write out a whole row whose table shows a hidden column only because the query names it elsewhere."""
+    if not scope.context.exposes(relation):
+        return
+    names = [one.name for one in relation.shape.fields]
+    fields = [
+        exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=relation.column(name)) for name in names
+    ]
+    row: exp.Expression = exp.Struct(expressions=fields)
+    is_result = isinstance(node.parent, exp.Select) and node.arg_key == "expressions"
+    label = exp.to_identifier(node.name, quoted=True)
+    swap(node, lambda _: exp.alias_(row, label, copy=False) if is_result else row, scope)
 
 
 def _check_alias(node: exp.Expression, scope: Scope) -> None:

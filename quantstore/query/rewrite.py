@@ -114,9 +114,12 @@ def rewrite(
     has_ns = any(_has_ns(schema) for schema in schemas.values())
     context = Context(tables, kinds, has_ns or any(kind.is_ns for kind in kinds.values()), visit_query)
     holder = exp.Paren(this=tree)
-    shape = visit_query(tree, None, {}, context)
-    for finish in context.later:
-        finish()
+    try:
+        shape = visit_query(tree, None, {}, context)
+        for finish in context.later:
+            finish()
+    except RecursionError:
+        raise UnsupportedError("This statement is nested too deeply to be analysed.") from None
     named = {table: frozenset(names) for table, names in context.named.items()}
     found: exp.Expression = holder.this
     found.pop()

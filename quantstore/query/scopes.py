@@ -81,12 +81,14 @@ class Merged:
     Attributes:
         field: The one column.
         members: The relations it comes from, the first to the left.
-        node: What stands for it where the join was rewritten to ON, else None.
+        value: What stands for it.
+        is_spelled: Whether the join was rewritten to ON, so that names of the column stand for `value`.
     """
 
     field: Field
     members: list[Relation]
-    node: exp.Expression | None = None
+    value: exp.Expression
+    is_spelled: bool = False
 
     @property
     def is_visible(self) -> bool:
@@ -106,6 +108,7 @@ class Found:
     is_hidden: bool = False
     is_alias: bool = False
     is_ambiguous: bool = False
+    is_row: bool = False
 
 
 @dataclass(slots=True)
@@ -211,7 +214,7 @@ class Scope:
         """Find a whole row by its table's name; a source whose columns are not known may have any name."""
         for relation in self.relations:
             if relation.name == name:
-                return Found(_row(relation), relation=relation)
+                return Found(_row(relation), relation=relation, is_row=True)
         return Found(UNKNOWN) if self.is_open else None
 
     def _note_if_hidden(self, relation: Relation, name: str) -> None:

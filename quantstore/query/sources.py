@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqlglot import exp
 
@@ -207,74 +208,84 @@ def _natural(join: exp.Join, left: list[Relation], added: list[Relation], scope:
     return names
 
 
-Side = tuple[list[Relation], Field, exp.Expression]
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What a name in USING means on one side of a join: its column, where it comes from, and its value."""
+
+    field: Field
+    members: list[Relation]
+    value: exp.Expression
+    is_spelled: bool = False
+
+
+_Pair = tuple[_Side, _Side]
 
 
 def _using(join: exp.Join, names: list[str], left: list[Relation], added: list[Relation], scope: Scope) -> None:
-    sides = [(_side(name, left, scope), _side(name, added, None)) for name in names]
+    pairs: list[_Pair] = []
     for name in names:
-        for relation in [*left, *added]:
-            if relation.find(name.lower()) is None and name.lower() in relation.hidden:
-                scope.context.named.setdefault(relation.table or "", set()).add(relation.hidden[name.lower()].name)
-    known = [(one, other) for one, other in sides if one is not None and other is not None]
-    spelled_out = any(one[1].kind.is_ns != other[1].kind.is_ns for one, other in known)
-    if spelled_out:
-        _spell_out(join, names, known, scope)
+        one, other = _side(name, left, scope, scope.merged), _side(name, added, scope, {})
+        if one is not None and other is not None:
+            pairs.append((one, other))
+        elif (found := one or other) is not None and found.field.kind.carries_ns:
+            raise _cannot_match(join, names, found.field)
+    is_spelled = any(one.is_spelled or one.field.kind.is_ns != other.field.kind.is_ns for one, other in pairs)
+    if is_spelled:
+        _spell_out(join, names, pairs, scope)
     if join.kind.upper() in {"SEMI", "ANTI"}:
         return
-    for one, other in known:
-        merged = _merge(join, one, other)
-        if spelled_out:
-            merged.node = one[2]
-        scope.merged[merged.field.name.lower()] = merged
+    for one, other in pairs:
+        scope.merged[one.field.name.lower()] = _merge(join, one, other, is_spelled=is_spelled)
 
 
-def _side(name: str, relations: list[Relation], scope: Scope | None) -> Side | None:
-    """Return what a name in USING means on one side of the join."""
+def _side(name: str, relations: list[Relation], scope: Scope, merged: Mapping[str, Merged]) -> _Side | None:
+    """Return what a name in USING means on one side of the join; a hidden column is noted as named."""
     low = name.lower()
-    if scope is not None and low in scope.merged:
-        merged = scope.merged[low]
-        return merged.members, merged.field, merged.node or merged.members[0].column(merged.field.name)
-    finders: tuple[Callable[[Relation], Field | None], ...] = (
-        lambda one: one.find(low),
-        lambda one: one.hidden.get(low),
-    )
-    for find in finders:
-        for relation in relations:
-            if (found := find(relation)) is not None:
-                return [relation], found, relation.column(found.name)
+    if low in merged:
+        known = merged[low]
+        return _Side(known.field, known.members, known.value, known.is_spelled)
+    for relation in relations:
+        if (found := relation.find(low)) is not None:
+            return _Side(found, [relation], relation.column(found.name))
+    for relation in relations:
+        if low in relation.hidden:
+            found = relation.hidden[low]
+            scope.context.named.setdefault(relation.table or "", set()).add(found.name)
+            return _Side(found, [relation], relation.column(found.name))
     return None
 
 
-def _merge(join: exp.Join, one: Side, other: Side) -> Merged:
-    (left, first, _), (right, second, _) = one, other
-    side = join.side.upper()
-    source = first.source if first.source == second.source else None
-    kind = unify([first.kind, second.kind])
+def _merge(join: exp.Join, one: _Side, other: _Side, *, is_spelled: bool) -> Merged:
+    first, second, side = one.field, other.field, join.side.upper()
     if side == "RIGHT":
-        field = Field(first.name, second.kind, second.source)
+        field, value = Field(first.name, second.kind, second.source), other.value
     elif side == "FULL":
-        field = Field(first.name, kind, source)
+        source = first.source if first.source == second.source else None
+        field = Field(first.name, unify([first.kind, second.kind]), source)
+        value = exp.Coalesce(this=one.value.copy(), expressions=[other.value.copy()])
     else:
-        field = Field(first.name, first.kind, first.source)
-    return Merged(field, [*left, *right])
+        field, value = first, one.value
+    return Merged(field, [*one.members, *other.members], value, is_spelled)
 
 
-def _spell_out(join: exp.Join, names: list[str], known: list[tuple[Side, Side]], scope: Scope) -> None:
+def _cannot_match(join: exp.Join, names: list[str], field: Field) -> UnsupportedError:
+    return UnsupportedError(
+        f"USING ({', '.join(names)}) matches {field.name!r}, which has nanoseconds, with a column of another or "
+        f"unknown type in a {join.side.upper() or 'plain'} join; write ON, and COALESCE where either may be missing.",
+        column=field.name,
+    )
+
+
+def _spell_out(join: exp.Join, names: list[str], pairs: list[_Pair], scope: Scope) -> None:
     """Write USING as ON, where a column with nanoseconds meets one without."""
-    side = join.side.upper()
-    if side in {"RIGHT", "FULL"} or len(known) != len(names):
-        stamp = next(field for pair in known for _, field, _ in pair if field.kind.is_ns)
-        raise UnsupportedError(
-            f"USING ({', '.join(names)}) matches {stamp.name!r} of different resolutions in a "
-            f"{side or 'partly unknown'} join; write ON, and COALESCE where either may be missing.",
-            column=stamp.name,
-        )
+    if join.side.upper() in {"RIGHT", "FULL"} or len(pairs) != len(names):
+        fields = [side.field for pair in pairs for side in pair]
+        raise _cannot_match(join, names, next((one for one in fields if one.kind.is_ns), fields[0]))
     is_asof = join.method.upper() == "ASOF"
     conditions: list[exp.Expression] = []
-    for position, (one, other) in enumerate(known):
-        operator = exp.GTE if is_asof and position == len(known) - 1 else exp.EQ
-        conditions.append(operator(this=one[2].copy(), expression=other[2].copy()))
+    for position, (one, other) in enumerate(pairs):
+        operator = exp.GTE if is_asof and position == len(pairs) - 1 else exp.EQ
+        conditions.append(operator(this=one.value.copy(), expression=other.value.copy()))
     join.set("using", None)
     if join.method.upper() == "NATURAL":
         join.set("method", None)

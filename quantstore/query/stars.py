@@ -110,7 +110,7 @@ def _hide(node: exp.Expression, star: exp.Star, relations: Sequence[Relation], s
             added.append(_exclusion(relation, relation.hidden[name].name, node, scope))
     if not isinstance(node, exp.Column):
         for merged in scope.merged.values():
-            if merged.node is not None and (None, merged.field.name.lower()) not in names:
+            if merged.is_spelled and (None, merged.field.name.lower()) not in names:
                 added += [_exclusion(one, merged.field.name, node, scope) for one in merged.members[1:]]
     added = list({one.sql().lower(): one for one in added}.values())
     if added or len(kept) != len(given):
@@ -119,7 +119,7 @@ def _hide(node: exp.Expression, star: exp.Star, relations: Sequence[Relation], s
 
 def _exclusion(relation: Relation, name: str, node: exp.Expression, scope: Scope) -> exp.Expression:
     """Return the entry of an EXCLUDE list; what USING merged bears no table's name."""
-    if isinstance(node, exp.Column) or (name.lower() in scope.merged and scope.merged[name.lower()].node is None):
+    if isinstance(node, exp.Column) or (name.lower() in scope.merged and not scope.merged[name.lower()].is_spelled):
         return exp.column(exp.to_identifier(name, quoted=True))
     return relation.column(name)
 

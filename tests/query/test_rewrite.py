@@ -66,6 +66,7 @@ REFUSED = {
     "SUMMARIZE trades": "zone of 'ts'",
     "SELECT * FROM quotes NATURAL JOIN elsewhere JOIN trades USING (symbol) NATURAL JOIN elsewhere": "NATURAL",
     "SELECT ts FROM trades FULL JOIN quotes USING (ts)": "USING.*ts.*FULL",
+    "SELECT ts FROM trades JOIN elsewhere USING (ts)": "USING.*'ts'",
     "SELECT {'a': ts, 'b': wall} FROM trades": "instants and wall-clock times",
     "WITH RECURSIVE r AS (SELECT now() AS t UNION ALL SELECT ts FROM trades) SELECT t FROM r": "recursive",
     "SELECT ts IN (SELECT x FROM elsewhere) FROM trades": "x",
@@ -112,6 +113,18 @@ def test_hidden_columns_are_those_named() -> None:
 def test_a_result_column_may_not_take_the_name_of_a_hidden_column_that_is_used_too() -> None:
     with pytest.raises(InvalidInputError, match="trade_date"):
         rewritten("SELECT close AS trade_date, max(bars.trade_date) FROM bars GROUP BY trade_date")
+
+
+def test_a_whole_row_leaves_hidden_columns_out() -> None:
+    assert rewritten("SELECT bars FROM bars").tree.sql("duckdb") == "SELECT bars FROM bars"
+    sql = rewritten("SELECT bars, _seq FROM bars").tree.sql("duckdb")
+    assert sql.startswith("""SELECT {'ts': bars."ts", 'symbol': bars."symbol", 'close': bars."close"} AS "bars", """)
+
+
+def test_statements_nested_too_deeply_are_refused() -> None:
+    deep = "+ 1 " * 5000
+    with pytest.raises(UnsupportedError, match="deep"):
+        rewritten(f"SELECT price {deep} FROM trades")
 
 
 def test_pivot_over_a_table_whose_hidden_columns_are_named_asks_for_a_subquery() -> None:
