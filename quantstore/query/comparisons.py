@@ -11,9 +11,9 @@ from functools import partial
 
 from sqlglot import exp
 
-from quantstore.query.expressions import children, named_rule, node_rule, part, refuse, spelled, swap, typed, visited
-from quantstore.query.instants import bare, ceiling, clamped, floor, once, wrapped
-from quantstore.query.kinds import OTHER, UNKNOWN, Kind, Tag
+from quantstore.query.expressions import named_rule, node_rule, part, refuse, spelled, swap, typed, visited
+from quantstore.query.instants import bare, call, ceiling, clamped, floor, once, wrapped
+from quantstore.query.kinds import LITERAL, OTHER, UNKNOWN, Kind, Tag
 from quantstore.query.leaves import query_kind
 from quantstore.query.operands import mix, to_stamp
 from quantstore.query.scopes import Scope
@@ -128,7 +128,8 @@ def _in(node: exp.Expression, scope: Scope) -> Kind:
     if node.args.get("query") is not None:
         _match_query(node.this, kind, node.args["query"], scope)
     elif node.args.get("field") is not None:
-        _in_list(node, kind, scope)
+        listed = part(node, "field", scope)
+        _match_list(node.this, kind, node.args["field"], listed, scope)
     elif node.args.get("unnest") is not None:
         listed = part(node, "unnest", scope)
         if kind.carries_ns or listed.carries_ns:
@@ -152,28 +153,22 @@ def _match_all(
         match(node.args[key], kind, other, one, scope)
 
 
-def _in_list(node: exp.Expression, kind: Kind, scope: Scope) -> None:
-    """Match a value with the elements of a list; of a parameter its kind is that of its elements."""
-    listed = part(node, "field", scope)
-    field = node.args["field"]
-    if isinstance(field, exp.Placeholder):
-        _match_parameter(node, field, kind, listed, scope)
+def _match_list(value: exp.Expression, kind: Kind, among: exp.Expression, listed: Kind, scope: Scope) -> None:
+    """Match a value with the elements of a list; the kind of a parameter is that of its elements."""
+    if isinstance(bare(among), exp.Placeholder):
+        element = listed
+    else:
+        element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
+    if not (kind.carries_ns or listed.carries_ns) or (kind.is_ns and element.is_ns):
         return
-    element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
-    if (kind.carries_ns or listed.carries_ns) and not (kind.is_ns and element.is_ns):
-        raise refuse("IN with a list", node.this if kind.carries_ns else field, kind if kind.carries_ns else listed)
-
-
-def _match_parameter(node: exp.Expression, field: exp.Expression, kind: Kind, element: Kind, scope: Scope) -> None:
-    if not kind.carries_ns or element.is_ns:
-        if element.is_ns and not kind.is_ns:
-            match(node.this, kind, field, element, scope)
-        return
-    if not (element.is_micros or element.tag is Tag.DATE):
-        raise refuse(f"IN ${field.name}", node.this, kind)
-    name = exp.to_identifier("_each", quoted=True)
-    each = exp.Lambda(this=clamped(name, element), expressions=[name.copy()])
-    swap(field, lambda one: exp.Anonymous(this="LIST_TRANSFORM", expressions=[one, each]), scope)
+    if element.is_ns:
+        match(value, kind, among, element, scope)
+    elif kind.is_ns and (element.is_micros or element.tag is Tag.DATE):
+        name = exp.to_identifier("_each", quoted=True)
+        each = exp.Lambda(this=clamped(name, element), expressions=[name.copy()])
+        swap(bare(among), lambda one: call("LIST_TRANSFORM", one, each), scope)
+    else:
+        raise refuse("A search in a list", value if kind.carries_ns else among, kind if kind.carries_ns else listed)
 
 
 def _match_query(value: exp.Expression, kind: Kind, query: exp.Expression, scope: Scope) -> None:
@@ -208,14 +203,12 @@ def _quantified(node: exp.Expression, scope: Scope) -> Kind:
         return OTHER
     listed = typed(among.this, scope)
     array = bare(among.this)
-    element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
-    if (kind.carries_ns or element.carries_ns) and isinstance(array, exp.Array):
-        kinds = [element] * len(array.expressions)
+    if (kind.carries_ns or listed.carries_ns) and isinstance(array, exp.Array):
+        element = listed.parts[0]
+        kinds = [LITERAL if one.is_string and not element.is_ns else element for one in map(bare, array.expressions)]
         _match_all(node, "this", kind, array.expressions, kinds, scope)
-    elif (kind.carries_ns or listed.carries_ns) and not (kind.is_ns and element.is_ns):
-        raise refuse(
-            "ANY or ALL of a list", node.this if kind.carries_ns else among, kind if kind.carries_ns else listed
-        )
+    else:
+        _match_list(node.this, kind, among.this, listed, scope)
     return OTHER
 
 
@@ -278,11 +271,6 @@ def _lists(node: exp.Expression, scope: Scope) -> Kind:
     "list_contains", "list_has", "array_has", "list_position", "list_indexof", "array_position", "array_indexof"
 )
 def _contains(node: exp.Expression, scope: Scope) -> Kind:
-    kinds = [typed(child, scope) for child in children(node)]
-    (among, value), (listed, kind) = list(children(node))[:2], kinds[:2]
-    element = listed.parts[0] if listed.tag is Tag.LIST else UNKNOWN
-    if element.is_ns:
-        to_stamp(value, kind, among, element, scope, compare=True)
-    elif kind.carries_ns or listed.carries_ns:
-        raise refuse("A search in a list", value if kind.carries_ns else among, kind if kind.carries_ns else listed)
+    (among, listed), (value, kind) = visited(node, scope)[:2]
+    _match_list(value, kind, among, listed, scope)
     return OTHER

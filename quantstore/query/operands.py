@@ -93,7 +93,7 @@ def mix(nodes: Sequence[exp.Expression], kinds: Sequence[Kind], what: str, scope
         nested = [(node, kind) for node, kind in zip(nodes, kinds, strict=True) if kind.carries_ns]
         if nested and common.tag is Tag.UNKNOWN:
             raise refuse(what, *nested[0])
-    return common
+    return common.as_value
 
 
 def _undetermined(node: exp.Expression, stamp: exp.Expression, kind: Kind) -> UnsupportedError:

@@ -286,7 +286,7 @@ def output_name(node: exp.Expression) -> str:
     if isinstance(node, exp.Column | exp.Dot):
         return str(node.name)
     text: str = node.sql("duckdb", normalize_functions="lower")
-    return f"({text})" if isinstance(node, exp.Binary) else text
+    return f"({text})" if isinstance(node, exp.Binary) and not isinstance(node, exp.Func) else text
 
 
 _WRAPPERS = (exp.Alias, exp.Paren, exp.Window, exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.Order)

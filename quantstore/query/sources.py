@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from quantstore.errors import InvalidInputError, UnsupportedError
 from quantstore.query.expressions import refuse, typed
+from quantstore.query.instants import bare
 from quantstore.query.kinds import UNKNOWN, Kind, Tag, unify
 from quantstore.query.operands import mix
 from quantstore.query.pivots import pivoted
@@ -137,13 +138,18 @@ def _function(node: exp.Expression, scope: Scope) -> Shape:
 
 
 def _unnest(node: exp.Expression, scope: Scope) -> Shape:
-    kinds = [visit(one, scope) for one in list(node.expressions)]
-    for one, kind in zip(node.expressions, kinds, strict=True):
-        if kind.carries_ns and kind.tag is not Tag.LIST:
+    elements = []
+    for one in list(node.expressions):
+        kind = visit(one, scope)
+        if isinstance(bare(one), exp.Placeholder):
+            elements.append(kind)  # of a list its kind is that of its elements
+        elif kind.carries_ns and kind.tag is not Tag.LIST:
             raise refuse("UNNEST", one, kind)
-    if len(kinds) != 1 or node.args.get("offset"):
+        else:
+            elements.append(kind.parts[0] if kind.tag is Tag.LIST else UNKNOWN)
+    if len(elements) != 1 or node.args.get("offset"):
         return ANY_SHAPE
-    return Shape((Field("unnest", kinds[0].parts[0] if kinds[0].tag is Tag.LIST else UNKNOWN),))
+    return Shape((Field("unnest", elements[0].as_value),))
 
 
 def values_shape(node: exp.Expression, scope: Scope) -> Shape:

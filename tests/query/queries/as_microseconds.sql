@@ -114,3 +114,8 @@ select t.ts.hour() from x t;
 select s.* from (select {'a': ts, 'b': i} as s from x);
 select unnest([ts, b]), i from x;
 select u, u > x.us from x, unnest([x.ts, x.us]) as u(u);
+select list_contains(list(us), x.ts), x.ts = any(list(us)), x.ts in list(un) from x group by x.ts;
+select ts = any([us, '2020-01-01 00:00:00+02', un, d]), us = any([ts, '1970-01-01']), d = any([ts, us]), '1970-01-01' = any([ts]) from x;
+select i, (select count(*) from unnest([x.ts, x.us, x.b]) u(t) where t >= x.us) from x;
+select list_has_any([ts, b], [b]), list_has_all([ts], [ts, b]), list_intersect([ts, b], [b]) from x;
+select ts from x where ts in (select unnest([us, b]) from y);
