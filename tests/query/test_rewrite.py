@@ -70,7 +70,7 @@ REFUSED = {
     "SELECT {'a': ts, 'b': wall} FROM trades": "instants and wall-clock times",
     "WITH RECURSIVE r AS (SELECT now() AS t UNION ALL SELECT ts FROM trades) SELECT t FROM r": "recursive",
     "SELECT ts IN (SELECT x FROM elsewhere) FROM trades": "x",
-    "SELECT ts FROM trades WHERE ts IN $other": "other",
+    "SELECT ts FROM trades WHERE ts IN $other": "search in a list.*ts",
     "SELECT t.* FROM elsewhere AS t(a), trades WHERE t.a > trades.ts": "t.a",
 }
 
