@@ -125,8 +125,8 @@ class Plan:
 def _scan_lines(scan: Scan) -> list[str]:
     lines = []
     for use in scan.uses():
-        segments, rows = counted(use.segments, "segment"), counted(use.rows, "row")
-        lines.append(f"{use.tier.value}: {segments}, {rows}, {human_bytes(use.size_bytes)}")
+        amount = f"{counted(use.segments, 'segment')}, {counted(use.rows, 'row')}, {human_bytes(use.size_bytes)}"
+        lines.append(f"{use.tier.value}: {amount}")
     lines += [
         f"pruned {counted(pruned.segments, 'segment')}: {pruned.reason}" for pruned in scan.pruned if pruned.segments
     ]
