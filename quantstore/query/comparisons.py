@@ -12,7 +12,7 @@ from functools import partial
 from sqlglot import exp
 
 from quantstore.query.expressions import named_rule, node_rule, part, refuse, spelled, swap, typed, visited
-from quantstore.query.instants import bare, call, ceiling, clamped, floor, once, wrapped
+from quantstore.query.instants import Value, bare, call, ceiling, clamped, floor, once_with, wrapped
 from quantstore.query.kinds import LITERAL, OTHER, UNKNOWN, Kind, Tag
 from quantstore.query.leaves import query_kind
 from quantstore.query.operands import mix, to_stamp
@@ -245,13 +245,13 @@ def _nullif(node: exp.Expression, scope: Scope) -> Kind:
     if kind.carries_ns and _alike(kind, other):
         return kind
     if other.is_ns and (kind.is_micros or kind.tag is Tag.DATE):
-        swap(node, lambda one: once(one.this, partial(_unless_equal, kind, one.expression)), scope)
+        swap(node, lambda one: once_with(one.this, one.expression, partial(_unless_equal, kind)), scope)
         return kind
     raise refuse("NULLIF()", node.expression if other.carries_ns else node.this, other if other.carries_ns else kind)
 
 
-def _unless_equal(kind: Kind, other: exp.Expression, value: Callable[[], exp.Expression]) -> exp.Expression:
-    same = exp.EQ(this=clamped(value(), kind), expression=wrapped(other))
+def _unless_equal(kind: Kind, value: Value, other: Value) -> exp.Expression:
+    same = exp.EQ(this=clamped(value(), kind), expression=wrapped(other()))
     return exp.Case(ifs=[exp.If(this=same, true=exp.Null())], default=value())
 
 
