@@ -42,56 +42,88 @@ class RowFilter:
     days: tuple[date, ...] | None = None
 
 
-def clusters(choices: Sequence[Choice]) -> Iterator[list[Choice]]:
-    """Group segments whose event-time spans overlap or touch; groups come in time order."""
-    group: list[Choice] = []
-    end = 0
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Segments whose event-time spans overlap.
+
+    Attributes:
+        choices: The segments.
+        end: Largest event time of all.
+        meets_before: Whether the cluster before ends at the very instant this one begins.
+        meets_next: Whether the next one begins at the very instant this one ends.
+    """
+
+    choices: tuple[Choice, ...]
+    end: int
+    meets_before: bool
+    meets_next: bool
+
+
+def clusters(choices: Sequence[Choice]) -> Iterator[Cluster]:
+    """Group segments that overlap by more than an instant; groups come in time order."""
+    groups: list[list[Choice]] = []
+    ends: list[int] = []
     for choice in sorted(choices, key=lambda one: (one.placed.segment.stats.min_ns, one.placed.segment.segment_id)):
         stats = choice.placed.segment.stats
-        if group and stats.min_ns > end:
-            yield group
-            group = []
-        end = max(end, stats.max_ns) if group else stats.max_ns
-        group.append(choice)
-    if group:
-        yield group
+        if groups and stats.min_ns < ends[-1]:
+            groups[-1].append(choice)
+            ends[-1] = max(ends[-1], stats.max_ns)
+        else:
+            groups.append([choice])
+            ends.append(stats.max_ns)
+    meets = [False, *(ends[at] == group[0].placed.segment.stats.min_ns for at, group in enumerate(groups[1:])), False]
+    for at, (group, end) in enumerate(zip(groups, ends, strict=True)):
+        yield Cluster(tuple(group), end, meets[at], meets[at + 1])
 
 
 def assemble(
     scan: Scan, form: TableForm, stores: Mapping[Tier, SegmentStore], rows: RowFilter, columns: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Yield `columns` of the rows that pass, in order, one table per cluster of overlapping segments.
+    """Yield `columns` of the rows that pass, in order, about one table per cluster of overlapping segments.
+
+    Where two clusters meet at an instant, the rows of that instant go with the later one.
 
     Raises:
         IntegrityError: A copy is damaged or gone; table, partition and tier are named.
     """
     wanted = pa.schema([form.schema.field(name) for name in columns])
-    for group in clusters(scan.choices):
-        yield _cluster(group, scan, form, stores, rows, columns).cast(wanted)
+    held: list[pa.Table] = []
+    for cluster in clusters(scan.choices):
+        table = _cluster(cluster, scan, form, stores, rows, columns, held)
+        if cluster.meets_next and table.num_rows:
+            first = int(np.searchsorted(time_ns(table.column(form.spec.time), form.spec.name), cluster.end))
+            # Taken, not sliced: a slice would keep the whole table in memory.
+            held.append(table.take(pa.array(np.arange(first, table.num_rows))))
+            table = table.slice(0, first)
+        yield table.select(list(columns)).cast(wanted)
+        del table
 
 
 def _cluster(
-    group: list[Choice],
+    cluster: Cluster,
     scan: Scan,
     form: TableForm,
     stores: Mapping[Tier, SegmentStore],
     rows: RowFilter,
     columns: Sequence[str],
+    held: list[pa.Table],
 ) -> pa.Table:
-    in_order = len(group) == 1 and stores[group[0].copy.tier].capabilities.order == "time"
+    """Return the rows of a cluster in order, after those in `held`, which is emptied."""
+    first = cluster.choices[0].copy
+    in_order = len(cluster.choices) == 1 and stores[first.tier].capabilities.order == "time"
+    in_order = in_order and not (cluster.meets_before or cluster.meets_next)
     needed = _needed(form, rows, columns, in_order=in_order)
-    parts = []
-    for choice in group:
+    parts = held[:]
+    held.clear()
+    for choice in cluster.choices:
         segment = choice.placed.segment
         with located(scan, choice):
             part = stores[choice.copy.tier].read(
                 form.layout, choice.copy, segment.partition, Selection(needed, rows.time, rows.symbols)
             )
         parts.append(_filtered(part, form, rows))
-    table = concat(parts)
-    if not in_order and table.num_rows:
-        table = _in_order(table, form)
-    return table.select(list(columns))
+        del part
+    return concat(parts) if in_order else _in_order(parts, form)
 
 
 def _needed(form: TableForm, rows: RowFilter, columns: Sequence[str], *, in_order: bool) -> tuple[str, ...]:
@@ -165,13 +197,22 @@ def _time_mask(table: pa.Table, form: TableForm, wanted: TimeRange) -> Any:
     return pa.array(row_mask(stamps, wanted))
 
 
-def _in_order(table: pa.Table, form: TableForm) -> pa.Table:
-    import polars as pl
-
+def _in_order(parts: list[pa.Table], form: TableForm) -> pa.Table:
+    """Return the rows of all parts, which are emptied, in `(time, _seq)` order."""
+    table = concat(parts)
+    parts.clear()
     stamps = time_ns(table.column(form.spec.time), form.spec.name)
     seqs = table.column(SEQ).to_numpy()
     step = np.diff(stamps)
     if ((step > 0) | ((step == 0) & (np.diff(seqs) > 0))).all():
         return table
+    import polars as pl
+
     order = pl.DataFrame({"time": stamps, "seq": seqs}).select(pl.arg_sort_by("time", "seq")).to_series()
-    return table.take(pa.array(order.to_numpy()))
+    indices = pa.array(order.to_numpy())
+    columns = []
+    schema = table.schema
+    for name in schema.names:  # one by one, so that rows are never all there twice
+        columns.append(table.column(name).take(indices))
+        table = table.drop_columns([name])
+    return pa.Table.from_arrays(columns, schema=schema)
