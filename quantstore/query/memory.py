@@ -1,4 +1,4 @@
-"""How large a result may be."""
+"""How large a result may be, and how memory goes back."""
 
 from __future__ import annotations
 
@@ -67,3 +67,10 @@ def refuse_larger(size: int, limit: int | None) -> None:
             size_bytes=size,
             max_bytes=limit,
         )
+
+
+def release_unused() -> None:
+    """Give the system back what freed tables left in Arrow's pool, which keeps it for tables to come."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()

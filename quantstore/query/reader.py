@@ -15,7 +15,7 @@ from quantstore.errors import IntegrityError, InvalidInputError, NotFoundError, 
 from quantstore.query.assemble import RowFilter, assemble, unified
 from quantstore.query.convert import convert
 from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
-from quantstore.query.memory import parse_bytes, refuse_larger
+from quantstore.query.memory import parse_bytes, refuse_larger, release_unused
 from quantstore.query.plan import Plan, plan_scan
 from quantstore.query.report import ReadReport
 from quantstore.query.request import ReadRequest
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from quantstore.stores.base import SegmentStore
 
 _REPLANS = 5
+_LARGE_BYTES = 8 * 2**20
 _Made = TypeVar("_Made")
 
 
@@ -247,9 +248,14 @@ class _Held:
         """Yield the batches of `tables`, renewing the heartbeat now and then, and let go at the end."""
         try:
             for table in tables:
-                for batch in table.cast(schema).to_batches():
+                size = table.nbytes
+                batches = table.cast(schema).to_batches()[::-1]
+                del table  # while the next one is made, none of this one is needed
+                while batches:
                     self._renew()
-                    yield batch
+                    yield batches.pop()
+                if size >= _LARGE_BYTES:
+                    release_unused()
         finally:
             tables.close()  # type: ignore[attr-defined]
             self.release()

@@ -20,6 +20,7 @@ from quantstore.core.failpoints import reach
 from quantstore.core.segment import SEQ, Copy, NewCopy, NewSegment, PlacedSegment, SegmentStats
 from quantstore.core.tier import Tier
 from quantstore.errors import IntegrityError, QuantStoreError
+from quantstore.query.memory import release_unused
 from quantstore.query.relations import damaged
 from quantstore.rows.fingerprint import column_proofs
 from quantstore.rows.times import row_mask, time_ns
@@ -143,12 +144,14 @@ class Mover:
         self, planned: PlannedMove, attempt: Attempt, number: int, written: list[tuple[Tier, str]]
     ) -> MovedSegment | None:
         """Copy one segment, or both parts of one that is cut, and verify what was written; None where no row moves."""
-        table = self._read(planned)
+        cuts = self._cuts(planned, self._read(planned))
         reach("move.read")
-        cuts = self._cuts(planned, table)
         if not any(cut.moved for cut in cuts):
             return None
-        ready = [self._write(planned, cut, attempt, 2 * number + at, written) for at, cut in enumerate(cuts)]
+        ready: list[_Ready] = []
+        while cuts:  # each is let go of as soon as it can be
+            ready.append(self._write(planned, cuts.pop(0), attempt, 2 * number + len(ready), written))
+            release_unused()
         reach("move.copied")
         partition = planned.placed.segment.partition
         is_split = len(ready) > 1
@@ -205,11 +208,14 @@ class Mover:
         form = self._form(segment.schema_id)
         tier = planned.destination if cut.moved else planned.placed.primary.tier
         store = self._stores[tier]
+        is_moved, proofs = cut.moved, column_proofs(cut.table)
         table = in_store_order(cut.table, form.layout, store.capabilities.order)
-        proofs = column_proofs(cut.table)
+        del cut
+        stats = piece_stats(table, form.layout)
         place = location(form.spec, segment.partition, tier, attempt.attempt_id, number)
         (made,) = store.write(form.layout, [Part(place, table, segment.partition)])
         written.append((tier, made.location))
+        del table
         copy = NewCopy(
             tier=tier,
             store=store.name,
@@ -219,9 +225,8 @@ class Mover:
             checksum=made.checksum,
             seq_base=0,
         )
-        stats = piece_stats(table, form.layout)
         self._verify(planned, form, store, made, copy, proofs, stats)
-        return _Ready(copy, stats, cut.moved, proofs)
+        return _Ready(copy, stats, is_moved, proofs)
 
     def _verify(
         self,
