@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def kind_of(value: Any) -> str:
-    """Return how a bound value compares with stamps, in the words of `query.rewrite`."""
+    """Return how a bound value compares with stamps, in the words of `rewriting.rewrite`."""
     if isinstance(value, list):
         kinds = {kind_of(item) for item in value}
         for finer in ("zoned", "naive"):

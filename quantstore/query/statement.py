@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
     from quantstore.query.request import ReadRequest
-    from quantstore.query.rewrite import OutputColumn
+    from quantstore.query.rewriting.rewrite import OutputColumn
     from quantstore.stores.base import SegmentStore
 
 _MARK = "quantstore_scan"
@@ -107,7 +107,7 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
         NotFoundError: A table does not exist; the nearest is named.
         UnsupportedError: The statement does with a stamp what cannot be done exactly.
     """
-    from quantstore.query.rewrite import rewrite
+    from quantstore.query.rewriting.rewrite import rewrite
 
     params = bind(request.params, engine.check_statement(request.query))
     tree = parse(request.query)
@@ -115,7 +115,7 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
         return _unparsed(view, request, params, explain=explain)
     if writes(tree):
         raise InvalidInputError("Only statements that read are run here; change data with write() and the like.")
-    tree = tree.copy()
+    around, tree = _unwrapped(tree.copy())
     found = _resolve(view, tree)
     forms = {record.name.casefold(): known_form(record) for _, record in found}
     rewritten = rewrite(
@@ -137,11 +137,23 @@ def prepare(view: View, request: ReadRequest, engine: Engine, *, explain: bool =
         columns = tuple(name for name in form.schema.names if name not in form.hidden or name in named)
         sources.append(Source(scan, form, columns, _placeholder(token, number)))
     _put_placeholders(rewritten.tree, token)
+    statement, outputs = rewritten.tree, rewritten.outputs
+    if around is not None:
+        around.set("this", statement)
+        statement, outputs = around, None
     snapshot = view.snapshot
     plan = Plan(
         request.query, snapshot.version, snapshot.generation, tuple(source.scan for source in sources), request.tiers
     )
-    return Statement(plan, rewritten.tree.sql(DIALECT), tuple(sources), bound, rewritten.outputs)
+    return Statement(plan, statement.sql(DIALECT), tuple(sources), bound, outputs)
+
+
+def _unwrapped(tree: exp.Expression) -> tuple[exp.Expression | None, exp.Expression]:
+    """Return DESCRIBE or SUMMARIZE, if that is what stands around the query, and the query; of a table, its rows."""
+    if not isinstance(tree, exp.Describe | exp.Summarize):
+        return None, tree
+    query = tree.this.pop()
+    return tree, exp.select("*").from_(query) if isinstance(query, exp.Table) else query
 
 
 def _resolve(view: View, tree: exp.Expression) -> list[tuple[exp.Table, TableRecord]]:

@@ -173,6 +173,13 @@ def test_results_in_every_kind(store, spread):
         assert str(store.read(query, dtype_backend="pyarrow")["price"].dtype) == "double[pyarrow]"
 
 
+def test_a_table_can_be_described_and_summarized(store, spread):
+    described = store.read("DESCRIBE t")
+    assert described["column_name"].tolist() == ["ts", "symbol", "price", "size", "asset_class"]
+    summary = store.read("SUMMARIZE t")
+    assert summary.set_index("column_name").loc["size", "count"] == len(spread)
+
+
 def test_sums_of_integers_are_integers(store, spread):
     found = store.read("SELECT symbol, sum(size) AS s FROM t GROUP BY 1")
     assert str(found["s"].dtype) == "int64"

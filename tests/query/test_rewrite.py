@@ -11,8 +11,8 @@ from stamp_tables import rewritten
 
 from quantstore.errors import InvalidInputError, UnsupportedError
 from quantstore.query.parse import parse
-from quantstore.query.rewrite import OutputColumn, rewrite
-from quantstore.query.stamps import parse_stamp
+from quantstore.query.rewriting.rewrite import OutputColumn, rewrite
+from quantstore.query.rewriting.stamps import parse_stamp
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

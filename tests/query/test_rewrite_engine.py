@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 
 from quantstore.query.parse import parse
-from quantstore.query.rewrite import Rewritten, rewrite
-from quantstore.query.stamps import parse_stamp
+from quantstore.query.rewriting.rewrite import Rewritten, rewrite
+from quantstore.query.rewriting.stamps import parse_stamp
 
 NEW_YORK = "America/New_York"
 ROWS = 60

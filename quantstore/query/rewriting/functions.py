@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from sqlglot import exp
 
-from quantstore.query.kinds import (
+from quantstore.query.rewriting.kinds import (
     DATE,
     INTERVAL,
     NAIVE,

@@ -8,10 +8,10 @@ from functools import partial
 from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
-from quantstore.query.expressions import swap
-from quantstore.query.kinds import Kind, Tag, unify
-from quantstore.query.operands import to_stamp
-from quantstore.query.scopes import ANY_SHAPE, Field, Scope, Shape
+from quantstore.query.rewriting.expressions import swap
+from quantstore.query.rewriting.kinds import Kind, Tag, unify
+from quantstore.query.rewriting.operands import to_stamp
+from quantstore.query.rewriting.scopes import ANY_SHAPE, Field, Scope, Shape
 
 _BRANCH = "_branch"
 

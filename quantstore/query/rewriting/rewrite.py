@@ -40,10 +40,10 @@ from sqlglot import exp
 from quantstore.errors import UnsupportedError
 
 # Imported for the rules they register.
-from quantstore.query import arithmetic, casts, comparisons, leaves, nested, operands, stars, windows  # noqa: F401
-from quantstore.query.kinds import DATE, NAIVE, NAIVE_NS, OTHER, TEXT, ZONED, Tag, of_arrow, zoned_ns
-from quantstore.query.scopes import Context, Field, Shape
-from quantstore.query.selects import visit_query
+from quantstore.query.rewriting import arithmetic, casts, comparisons, leaves, nested, operands, stars, windows  # noqa: F401
+from quantstore.query.rewriting.kinds import DATE, NAIVE, NAIVE_NS, OTHER, TEXT, ZONED, Tag, of_arrow, zoned_ns
+from quantstore.query.rewriting.scopes import Context, Field, Shape
+from quantstore.query.rewriting.selects import visit_query
 
 _BUCKETS = (exp.DateBin,) if hasattr(exp, "DateBin") else ()
 _ZONES = {"UTC", "GMT", "Z", "EST", "EST5EDT", "CET", "EET", "PST8PDT", "CST6CDT", "MST7MDT"}

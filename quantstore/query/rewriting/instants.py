@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
-from quantstore.query.kinds import DATE, NAIVE, Kind, Tag
+from quantstore.query.rewriting.kinds import DATE, NAIVE, Kind, Tag
 
 ENDLESS = 10**40
 """Stands for the stamp after all others; its negative for the one before."""

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
-from quantstore.query.functions import Use, function_name, rule_for
-from quantstore.query.instants import floor, text_of
-from quantstore.query.kinds import NULL, TEXT, UNKNOWN, Kind
-from quantstore.query.scopes import Scope
+from quantstore.query.rewriting.functions import Use, function_name, rule_for
+from quantstore.query.rewriting.instants import floor, text_of
+from quantstore.query.rewriting.kinds import NULL, TEXT, UNKNOWN, Kind
+from quantstore.query.rewriting.scopes import Scope
 
 NodeRule = Callable[[exp.Expression, Scope], Kind]
 NODES: dict[str, NodeRule] = {}

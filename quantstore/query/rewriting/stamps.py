@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from sqlglot import exp
 
 from quantstore.core.timerange import MAX_NS
-from quantstore.query.instants import ENDLESS, bare, call, cast_to, number, stamp_of
-from quantstore.query.kinds import Tag, of_sql
+from quantstore.query.rewriting.instants import ENDLESS, bare, call, cast_to, number, stamp_of
+from quantstore.query.rewriting.kinds import Tag, of_sql
 
 _DAY_NS = 86_400_000_000_000
 _DATE = r"(?P<year>-?\d{1,6})(?P<separator>[-/\\ ])(?P<month>\d{1,2})(?P=separator)(?P<day>\d{1,2})(?P<bc> \(BC\))?"

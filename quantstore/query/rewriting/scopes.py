@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from quantstore.query.kinds import OTHER, UNKNOWN, Kind, Tag, struct_of
+from quantstore.query.rewriting.kinds import OTHER, UNKNOWN, Kind, Tag, struct_of
 
 Source = tuple[str, str]
 

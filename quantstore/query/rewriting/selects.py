@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
-from quantstore.query.expressions import children, swap
-from quantstore.query.functions import HANDED_ON, function_name
-from quantstore.query.instants import bare
-from quantstore.query.kinds import UNKNOWN, Kind, Tag
-from quantstore.query.pivots import pivoted
-from quantstore.query.scopes import (
+from quantstore.query.rewriting.expressions import children, swap
+from quantstore.query.rewriting.functions import HANDED_ON, function_name
+from quantstore.query.rewriting.instants import bare
+from quantstore.query.rewriting.kinds import UNKNOWN, Kind, Tag
+from quantstore.query.rewriting.pivots import pivoted
+from quantstore.query.rewriting.scopes import (
     ANY_SHAPE,
     Context,
     Ctes,
@@ -26,10 +26,10 @@ from quantstore.query.scopes import (
     distinct_names,
     renamed,
 )
-from quantstore.query.sources import add_join, add_source, values_shape, visit
-from quantstore.query.stars import expanded, scan, star_columns, star_of
-from quantstore.query.unions import operands, recast, united
-from quantstore.query.windows import visit_window
+from quantstore.query.rewriting.sources import add_join, add_source, values_shape, visit
+from quantstore.query.rewriting.stars import expanded, scan, star_columns, star_of
+from quantstore.query.rewriting.unions import operands, recast, united
+from quantstore.query.rewriting.windows import visit_window
 
 
 def clause(node: exp.Expression, name: str) -> exp.Expression | None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from quantstore.errors import InvalidInputError
-from quantstore.query.expressions import refuse
-from quantstore.query.kinds import NULL, Kind
-from quantstore.query.scopes import Relation, Scope, Shape
+from quantstore.query.rewriting.expressions import refuse
+from quantstore.query.rewriting.kinds import NULL, Kind
+from quantstore.query.rewriting.scopes import Relation, Scope, Shape
 
 Visit = Callable[[exp.Expression, Scope], Kind]
 

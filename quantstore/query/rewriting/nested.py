@@ -6,12 +6,22 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from quantstore.query.expressions import children, named_rule, node_rule, part, passed, refuse, spelled, swap, typed
-from quantstore.query.functions import Use, function_name
-from quantstore.query.kinds import INTERVAL, LITERAL, OTHER, TEXT, UNKNOWN, Kind, Tag, list_of, struct_of
-from quantstore.query.leaves import query_kind
-from quantstore.query.operands import mix
-from quantstore.query.scopes import Scope
+from quantstore.query.rewriting.expressions import (
+    children,
+    named_rule,
+    node_rule,
+    part,
+    passed,
+    refuse,
+    spelled,
+    swap,
+    typed,
+)
+from quantstore.query.rewriting.functions import Use, function_name
+from quantstore.query.rewriting.kinds import INTERVAL, LITERAL, OTHER, TEXT, UNKNOWN, Kind, Tag, list_of, struct_of
+from quantstore.query.rewriting.leaves import query_kind
+from quantstore.query.rewriting.operands import mix
+from quantstore.query.rewriting.scopes import Scope
 
 
 @named_rule("list_value", "list_pack")

@@ -6,12 +6,12 @@ from functools import partial
 
 from sqlglot import exp
 
-from quantstore.query.arithmetic import moved
-from quantstore.query.expressions import floor_argument, node_rule, part, refuse, spelled, swap, typed
-from quantstore.query.functions import rule_for
-from quantstore.query.instants import fixed_length, nanoseconds_of, number
-from quantstore.query.kinds import INTERVAL, OTHER, UNKNOWN, Kind, Tag, list_of
-from quantstore.query.scopes import Scope
+from quantstore.query.rewriting.arithmetic import moved
+from quantstore.query.rewriting.expressions import floor_argument, node_rule, part, refuse, spelled, swap, typed
+from quantstore.query.rewriting.functions import rule_for
+from quantstore.query.rewriting.instants import fixed_length, nanoseconds_of, number
+from quantstore.query.rewriting.kinds import INTERVAL, OTHER, UNKNOWN, Kind, Tag, list_of
+from quantstore.query.rewriting.scopes import Scope
 
 
 @node_rule("window")

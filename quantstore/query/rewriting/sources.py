@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from quantstore.errors import InvalidInputError, UnsupportedError
-from quantstore.query.expressions import refuse, typed
-from quantstore.query.instants import bare
-from quantstore.query.kinds import UNKNOWN, Kind, Tag, unify
-from quantstore.query.operands import mix
-from quantstore.query.pivots import pivoted
-from quantstore.query.scopes import ANY_SHAPE, Field, Merged, Relation, Scope, Shape, distinct_names, renamed
-from quantstore.query.stars import scan
+from quantstore.query.rewriting.expressions import refuse, typed
+from quantstore.query.rewriting.instants import bare
+from quantstore.query.rewriting.kinds import UNKNOWN, Kind, Tag, unify
+from quantstore.query.rewriting.operands import mix
+from quantstore.query.rewriting.pivots import pivoted
+from quantstore.query.rewriting.scopes import ANY_SHAPE, Field, Merged, Relation, Scope, Shape, distinct_names, renamed
+from quantstore.query.rewriting.stars import scan
 
 
 def visit(node: exp.Expression, scope: Scope) -> Kind:

@@ -11,13 +11,13 @@ from functools import partial
 
 from sqlglot import exp
 
-from quantstore.query.expressions import named_rule, node_rule, part, refuse, spelled, swap, typed, visited
-from quantstore.query.instants import Value, bare, call, ceiling, clamped, floor, once_with, wrapped
-from quantstore.query.kinds import LITERAL, OTHER, UNKNOWN, Kind, Tag
-from quantstore.query.leaves import query_kind
-from quantstore.query.operands import mix, to_stamp
-from quantstore.query.scopes import Scope
-from quantstore.query.unions import recast
+from quantstore.query.rewriting.expressions import named_rule, node_rule, part, refuse, spelled, swap, typed, visited
+from quantstore.query.rewriting.instants import Value, bare, call, ceiling, clamped, floor, once_with, wrapped
+from quantstore.query.rewriting.kinds import LITERAL, OTHER, UNKNOWN, Kind, Tag
+from quantstore.query.rewriting.leaves import query_kind
+from quantstore.query.rewriting.operands import mix, to_stamp
+from quantstore.query.rewriting.scopes import Scope
+from quantstore.query.rewriting.unions import recast
 
 Bound = Callable[[exp.Expression, Kind], exp.Expression]
 

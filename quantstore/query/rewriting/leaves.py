@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlglot import exp
 
 from quantstore.errors import InvalidInputError
-from quantstore.query.expressions import children, node_rule, part, swap, typed
-from quantstore.query.kinds import LITERAL, NULL, OTHER, UNKNOWN, Kind, struct_of
-from quantstore.query.scopes import Relation, Scope
+from quantstore.query.rewriting.expressions import children, node_rule, part, swap, typed
+from quantstore.query.rewriting.kinds import LITERAL, NULL, OTHER, UNKNOWN, Kind, struct_of
+from quantstore.query.rewriting.scopes import Relation, Scope
 
 
 @node_rule("literal")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
-from quantstore.query.expressions import node_rule, refuse, typed
-from quantstore.query.kinds import UNKNOWN, Kind, Tag
-from quantstore.query.leaves import column_kind, query_kind
-from quantstore.query.scopes import Field, Relation, Scope
+from quantstore.query.rewriting.expressions import node_rule, refuse, typed
+from quantstore.query.rewriting.kinds import UNKNOWN, Kind, Tag
+from quantstore.query.rewriting.leaves import column_kind, query_kind
+from quantstore.query.rewriting.scopes import Field, Relation, Scope
 
 EXCEPT = "except_" if "except_" in exp.Star.arg_types else "except"
 _PORTABLE = re.compile(r"(?:\(\?i\)|[\w.|()^$*+?\[\]\- ])*", re.ASCII)

@@ -6,8 +6,8 @@ from functools import partial
 
 from sqlglot import exp
 
-from quantstore.query.expressions import floor_argument, named_rule, node_rule, part, refuse, swap, typed
-from quantstore.query.instants import (
+from quantstore.query.rewriting.expressions import floor_argument, named_rule, node_rule, part, refuse, swap, typed
+from quantstore.query.rewriting.instants import (
     Value,
     bare,
     call,
@@ -22,7 +22,7 @@ from quantstore.query.instants import (
     with_rest,
     wrapped,
 )
-from quantstore.query.kinds import (
+from quantstore.query.rewriting.kinds import (
     DATE,
     INTERVAL,
     NAIVE,
@@ -37,8 +37,8 @@ from quantstore.query.kinds import (
     list_of,
     zoned_ns,
 )
-from quantstore.query.operands import mix, to_stamp
-from quantstore.query.scopes import Scope
+from quantstore.query.rewriting.operands import mix, to_stamp
+from quantstore.query.rewriting.scopes import Scope
 
 
 def moved(node: exp.Expression, kind: Kind, interval: exp.Expression, *, back: bool) -> exp.Expression:

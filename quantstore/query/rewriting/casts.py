@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from quantstore.query.expressions import node_rule, part, refuse, swap
-from quantstore.query.instants import bare, cast_to, floor, text_of
-from quantstore.query.kinds import DATE, TEXT, Kind, Tag, of_sql, type_name
-from quantstore.query.operands import to_stamp
-from quantstore.query.scopes import Scope
-from quantstore.query.stamps import literal_sql
+from quantstore.query.rewriting.expressions import node_rule, part, refuse, swap
+from quantstore.query.rewriting.instants import bare, cast_to, floor, text_of
+from quantstore.query.rewriting.kinds import DATE, TEXT, Kind, Tag, of_sql, type_name
+from quantstore.query.rewriting.operands import to_stamp
+from quantstore.query.rewriting.scopes import Scope
+from quantstore.query.rewriting.stamps import literal_sql
 
 _NUMERIC = {
     "TINYINT",

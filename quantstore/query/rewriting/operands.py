@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from quantstore.errors import InvalidInputError, UnsupportedError
-from quantstore.query.expressions import column_in, named_rule, node_rule, refuse, spelled, swap, visited
-from quantstore.query.functions import function_name
-from quantstore.query.instants import bare, clamped, fixed_length, parameter_stamp, widened
-from quantstore.query.kinds import Kind, Tag, unify
-from quantstore.query.scopes import Scope
-from quantstore.query.stamps import cast_stamp, literal_sql, stamp_sql
+from quantstore.query.rewriting.expressions import column_in, named_rule, node_rule, refuse, spelled, swap, visited
+from quantstore.query.rewriting.functions import function_name
+from quantstore.query.rewriting.instants import bare, clamped, fixed_length, parameter_stamp, widened
+from quantstore.query.rewriting.kinds import Kind, Tag, unify
+from quantstore.query.rewriting.scopes import Scope
+from quantstore.query.rewriting.stamps import cast_stamp, literal_sql, stamp_sql
 
 _NOW = {"currenttimestamp", "currentdate", "now", "get_current_timestamp", "transaction_timestamp", "today"}
 
