@@ -6,7 +6,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from quantstore.query.parse import parse
-from quantstore.query.rewrite import Rewritten, rewrite
+from quantstore.query.rewriting.rewrite import Rewritten, rewrite
 
 HIDDEN = [("trade_date", pa.date32()), ("asset_class", pa.string()), ("_seq", pa.int64())]
 
