@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from quantstore.errors import CapacityError, IntegrityError, InvalidInputError, UnsupportedError
+from quantstore.stores.engine_types import quote
 
 BATCH_ROWS = 100_000
 _READ_TYPES = {"SELECT", "MULTI"}
@@ -70,7 +71,7 @@ class Engine:
         """
         with self.cursor(tables) as cursor:
             for name, query in (views or {}).items():
-                cursor.execute(f'CREATE TEMP VIEW "{name.replace(chr(34), chr(34) * 2)}" AS {query}')
+                cursor.execute(f"CREATE TEMP VIEW {quote(name)} AS {query}")
             relation = cursor.sql(sql, params=dict(params) or None)
             if relation is None:
                 raise InvalidInputError("The statement gives no rows; only SELECT and the like can be read.")

@@ -12,6 +12,7 @@ from quantstore.core.segment import SEQ
 from quantstore.errors import IntegrityError
 from quantstore.stores import physical
 from quantstore.stores.base import Selection
+from quantstore.stores.engine_types import quote
 
 if TYPE_CHECKING:
     from quantstore.core.segment import Copy, PlacedSegment
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     from quantstore.query.plan import Choice, Scan
     from quantstore.rows.form import TableForm
     from quantstore.stores.base import SegmentStore
-
-
-def quote(name: str) -> str:
-    """Return `name` as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def quote_text(text: str) -> str:

@@ -11,9 +11,9 @@ import pyarrow as pa
 from quantstore.core.timerange import TimeRange
 from quantstore.errors import ConflictError, InvalidInputError
 from quantstore.query.plan import Choice
-from quantstore.query.relations import quote
 from quantstore.query.request import ReadRequest
 from quantstore.rows.form import TableForm, known_form
+from quantstore.stores.engine_types import quote
 from quantstore.tiering.mover import Matching, Mover
 from quantstore.tiering.planner import PlannedMove, ProposedMove, plan_moves
 
