@@ -6,6 +6,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import select
 
@@ -65,17 +66,18 @@ class Access:
 
     def _write(self, pending: Counter[int], now: int) -> None:
         with self._database.write() as connection:
-            known = {
-                row.segment_id: row
-                for row in connection.execute(select(schema.access).where(_a.segment_id.in_(list(pending))))
-            }
+            ids = list(pending)
+            known: dict[int, Any] = {}
+            for start in range(0, len(ids), 500):
+                some = _a.segment_id.in_(ids[start : start + 500])
+                known |= {row.segment_id: row for row in connection.execute(select(schema.access).where(some))}
+                connection.execute(schema.access.delete().where(some))
             rows = []
             for segment_id, reads in pending.items():
                 old = known.get(segment_id)
                 heat = reads + (old.heat * _decay(now - old.last_read_ns) if old else 0.0)
                 total = reads + (old.reads if old else 0)
                 rows.append({"segment_id": segment_id, "reads": total, "last_read_ns": now, "heat": heat})
-            connection.execute(schema.access.delete().where(_a.segment_id.in_(list(known))))
             connection.execute(schema.access.insert(), rows)
 
 

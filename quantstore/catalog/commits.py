@@ -45,8 +45,8 @@ class Commits:
         Raises:
             InvalidInputError: The name is taken.
         """
-        now = self._clock.now_ns()
         with self._database.write() as connection:
+            now = _commit_time(connection, self._clock)
             if snapshots.find_table(connection, spec.name) is not None:
                 raise InvalidInputError(f"Table {spec.name!r} exists already.", table=spec.name)
             version = _new_version(connection, now)
@@ -67,9 +67,9 @@ class Commits:
         """
         if commit.rows >= _MAX_ROWS_PER_COMMIT:
             raise InvalidInputError(f"One write holds at most {_MAX_ROWS_PER_COMMIT:,} rows; write in several.")
-        now = self._clock.now_ns()
         with self._database.write() as connection:
             reach("write.commit.begun")
+            now = _commit_time(connection, self._clock)
             if attempt is not None:
                 require_open(connection, attempt)
             table = snapshots.find_table(connection, commit.spec.name)
@@ -132,9 +132,9 @@ class Commits:
         Raises:
             ConflictError: The attempt was ended by a sweep, or a segment or its copy is no longer what was read.
         """
-        now = self._clock.now_ns()
         with self._database.write() as connection:
             reach("move.commit.begun")
+            now = self._clock.now_ns()
             require_open(connection, attempt)
             step = _next_generation(connection)
             receipts: list[Receipt] = []
@@ -248,6 +248,15 @@ def _find_repeat(connection: Connection, table: TableRecord, commit: WriteCommit
             version=row.version,
         )
     return WriteOutcome(row.version, row.rows, row.deleted, row.segments, replay_of=row.version, is_repeat=True)
+
+
+def _commit_time(connection: Connection, clock: Clock) -> int:
+    """Return the time of a commit, read under the write lock and later than every commit before it.
+
+    `as_of` an instant must give the same version whenever it is asked, whatever the clock does.
+    """
+    last = connection.execute(select(func.max(schema.versions.c.committed_ns))).scalar() or 0
+    return max(clock.now_ns(), last + 1)
 
 
 def _new_version(connection: Connection, now: int) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from quantstore.catalog import upgrades
@@ -66,7 +68,7 @@ class Database:
     """
 
     def __init__(self, path: Path, *, create: bool = True, read_only: bool = False) -> None:
-        self.path = path
+        self.path = path.absolute()
         self.read_only = read_only
         if not create and not path.exists():
             raise NotFoundError(f"There is no catalog at {path}; open the store with create=True to make one.")
@@ -113,7 +115,7 @@ class Database:
 
     def _make_engine(self) -> Engine:
         engine = create_engine(
-            f"sqlite:///{self.path}",
+            URL.create("sqlite", database=str(self.path)),  # text would give `?` and `%` in a path a meaning
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
             pool_size=4,
             max_overflow=64,
@@ -129,7 +131,7 @@ class Database:
         if self.read_only:
             cursor.execute("PRAGMA query_only = ON")
         else:
-            cursor.execute("PRAGMA journal_mode = WAL")
+            _use_wal(cursor)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA cache_size = -65536")
@@ -155,6 +157,20 @@ class Database:
                 if sign in text:
                     raise kind(f"The catalog {self.path} {advice}. ({error.orig})") from error
             raise
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch to the write-ahead log; where two processes that make a catalog switch at once, SQLite does not wait."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _on_begin(connection: Connection) -> None:

@@ -45,7 +45,7 @@ versions = Table(
     "versions",
     metadata,
     Column("version", BigId, primary_key=True),
-    Column("committed_ns", BigInteger, nullable=False),
+    Column("committed_ns", BigInteger, nullable=False, index=True),
     Column("author", Text, nullable=False),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),

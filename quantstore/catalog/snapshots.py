@@ -19,6 +19,7 @@ from quantstore.core.timerange import TimeRange
 
 EPOCH = date(1970, 1, 1)
 _TIER_RANK = {tier.value: rank for rank, tier in enumerate(Tier)}
+_MAX_LISTED = 500  # databases bound the number of values in a statement
 _s, _c = schema.segments.c, schema.copies.c
 
 
@@ -153,8 +154,12 @@ def _conditions(wanted: SegmentFilter) -> list[ColumnElement[bool]]:
     if wanted.last_day is not None:
         conditions.append(_s.trade_date <= to_days(wanted.last_day))
     if wanted.days is not None:
-        conditions.append(_s.trade_date.in_([to_days(day) for day in wanted.days]))
-    if wanted.asset_classes is not None:
+        listed = [to_days(day) for day in wanted.days]
+        if len(listed) <= _MAX_LISTED:
+            conditions.append(_s.trade_date.in_(listed))
+        else:
+            conditions.append(_s.trade_date.between(min(listed), max(listed)))
+    if wanted.asset_classes is not None and len(wanted.asset_classes) <= _MAX_LISTED:
         conditions.append(_s.asset_class.in_(wanted.asset_classes))
     if wanted.symbols is not None:
         low, high = min(wanted.symbols, default=""), max(wanted.symbols, default="")

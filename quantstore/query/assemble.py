@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from quantstore.core.segment import SEQ, TRADE_DATE
 from quantstore.core.timerange import TimeRange
 from quantstore.query.relations import located
-from quantstore.rows.times import row_mask, time_ns
+from quantstore.rows.times import as_date, row_mask, time_ns
 from quantstore.stores.base import Selection
 
 if TYPE_CHECKING:
@@ -95,8 +95,14 @@ def assemble(
             # Taken, not sliced: a slice would keep the whole table in memory.
             held.append(table.take(pa.array(np.arange(first, table.num_rows))))
             table = table.slice(0, first)
-        yield table.select(list(columns)).cast(wanted)
+        yield _typed(table.select(list(columns)), wanted)
         del table
+
+
+def _typed(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Return `table` with the types of `wanted`; categories keep codes that had to be widened."""
+    fields = [table.schema.field(field.name) if pa.types.is_dictionary(field.type) else field for field in wanted]
+    return table.cast(pa.schema(fields))
 
 
 def _cluster(
@@ -171,7 +177,7 @@ def _filtered(table: pa.Table, form: TableForm, rows: RowFilter) -> pa.Table:
         masks.append(_is_in(table.column(form.spec.symbol), list(rows.symbols)))
     if rows.days is not None:
         column = table.column(TRADE_DATE)
-        masks.append(pc.is_in(column.cast(pa.date32()), pa.array(rows.days, pa.date32())))
+        masks.append(pc.is_in(as_date(column), pa.array(rows.days, pa.date32())))
     for mask in masks:
         if mask is None or pc.all(mask).as_py() in {True, None}:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ _STOP_TRIES = 200
 _Made = TypeVar("_Made")
 
 
+_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+_ABANDONED: list[Any] = []
+
+
 class Engine:
     """Runs read-only SQL over Arrow tables and Parquet files.
 
@@ -36,6 +41,7 @@ class Engine:
         self._pid = os.getpid()
         self._config = {"memory_limit": memory_limit, "threads": threads}
         self._connection: duckdb.DuckDBPyConnection | None = None
+        _ENGINES.add(self)
 
     @contextmanager
     def cursor(self, tables: Mapping[str, pa.Table] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -117,9 +123,14 @@ class Engine:
 
     def _database(self) -> duckdb.DuckDBPyConnection:
         with self._lock:
-            if self._connection is None or self._pid != os.getpid():
-                self._connection, self._pid = self._connect(), os.getpid()
+            if self._connection is None:
+                self._connection = self._connect()
             return self._connection
+
+    def leave_to_parent(self) -> None:
+        """Start anew in a forked child: the parent's database has threads that do not exist here."""
+        _ABANDONED.append(self._connection)  # closing it would wait for those threads
+        self._lock, self._pid, self._connection = threading.Lock(), os.getpid(), None
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect()
@@ -128,7 +139,8 @@ class Engine:
         if duckdb.__version__.startswith("1."):
             # DuckDB 1.5 pushes Bloom filters of joins into Arrow scans, which then refuse them.
             connection.execute("SET GLOBAL disabled_optimizers = 'join_filter_pushdown'")
-        connection.execute(f"SET GLOBAL temp_directory = '{tempfile.gettempdir()}/quantstore-{os.getpid()}'")
+        spill = f"{tempfile.gettempdir()}/quantstore-{os.getpid()}".replace("'", "''")
+        connection.execute(f"SET GLOBAL temp_directory = '{spill}'")
         for name, value in self._config.items():
             if value is not None:
                 connection.execute(f"SET GLOBAL {name} = '{value}'")
@@ -158,6 +170,15 @@ def interruptible(cursor: duckdb.DuckDBPyConnection, action: Callable[[], _Made]
             if not worker.is_alive():
                 break
         raise
+
+
+def _after_fork() -> None:
+    for engine in list(_ENGINES):
+        engine.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

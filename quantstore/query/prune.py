@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
 from quantstore.core.segment import ASSET_CLASS, TRADE_DATE
-from quantstore.core.timerange import TimeRange
+from quantstore.core.timerange import MAX_NS, MIN_NS, TimeRange
 from quantstore.query.parse import DIALECT
 from quantstore.rows.form import TableForm
 
@@ -89,6 +89,8 @@ def comparisons(node: exp.Table, form: TableForm, siblings: Mapping[str, frozens
     select = node.find_ancestor(exp.Select)
     if select is None or select.args.get("sample") or node.args.get("sample") or node.args.get("pivots"):
         return
+    if isinstance(node.args.get("alias"), exp.TableAlias) and node.args["alias"].args.get("columns"):
+        return  # the columns go by other names here
     joins = _joins(select)
     join = next((one for one in joins if one.this is node), None)
     is_first = isinstance(node.parent, exp.From) and node.parent.parent is select
@@ -189,10 +191,15 @@ def _sort_in(comparison: Comparison, form: TableForm, params: Mapping[str, Any],
             if values is None:
                 bounds.days.append(comparison.constants)
         _sort_in_range(operator, comparison.constants, bounds.day)
-    if column in {form.spec.symbol, ASSET_CLASS} and operator in {exp.EQ, exp.In}:
+    if column in {form.spec.symbol, ASSET_CLASS} and _is_text(kind) and operator in {exp.EQ, exp.In}:
         texts = _texts(comparison.constants, params)
         if texts is not None:
             (bounds.symbols if column == form.spec.symbol else bounds.asset_classes).append(texts)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _sort_in_range(
@@ -241,7 +248,7 @@ def _evaluated(bounds: _Bounds, form: TableForm, evaluate: Evaluate) -> SegmentF
     kind = form.schema.field(form.spec.time).type
     zoned = pa.types.is_timestamp(kind) and kind.tz is not None
     times = [(op, node) for op, node in bounds.time if zoned or not _names_zone(node)]
-    cast = "TIMESTAMPTZ" if zoned else "TIMESTAMP"
+    cast = "TIMESTAMPTZ" if zoned else "DATE" if pa.types.is_date(kind) else "TIMESTAMP"
     texts = [f"epoch_us(TRY_CAST(({node.sql(DIALECT)}) AS {cast}))" for _, node in times]
     texts += [f"TRY_CAST(({node.sql(DIALECT)}) AS DATE)" for _, node in bounds.day]
     flat = [node for group in bounds.days for node in group]
@@ -277,6 +284,8 @@ def _time_range(operator: type[exp.Expression], micros: Any) -> TimeRange:
     if not isinstance(micros, int):
         return TimeRange()
     low, high = micros * 1000 - _MICROSECOND, micros * 1000 + 2 * _MICROSECOND
+    if low < MIN_NS or high > MAX_NS:
+        return TimeRange()
     if operator in {exp.GT, exp.GTE}:
         return TimeRange(low, None)
     return TimeRange(None, high) if operator in {exp.LT, exp.LTE} else TimeRange(low, high)

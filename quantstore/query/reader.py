@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
 from quantstore.catalog.snapshots import SegmentFilter
 from quantstore.core.warn import warn_caller
-from quantstore.errors import IntegrityError, InvalidInputError, NotFoundError, PartialResultWarning, UnavailableError
+from quantstore.errors import (
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+    PartialResultWarning,
+    QuantStoreError,
+    UnavailableError,
+)
 from quantstore.query.assemble import RowFilter, assemble, unified
 from quantstore.query.convert import convert
 from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
@@ -31,6 +41,7 @@ if TYPE_CHECKING:
     from quantstore.stores.base import SegmentStore
 
 _REPLANS = 5
+_HEARTBEAT_SECONDS = 60
 _LARGE_BYTES = 8 * 2**20
 _Made = TypeVar("_Made")
 
@@ -149,11 +160,12 @@ class Reader:
     def _version(self, as_of: Any) -> int | None:
         if as_of is None:
             return None
-        if isinstance(as_of, int) and not isinstance(as_of, bool):
+        if isinstance(as_of, Integral):
+            number = int(as_of)
             newest = self._catalog.snapshot().version
-            if not 0 <= as_of <= newest:
-                raise NotFoundError(f"There is no version {as_of}; the newest is {newest}.", version=as_of)
-            return as_of
+            if not 0 <= number <= newest:
+                raise NotFoundError(f"There is no version {number}; the newest is {newest}.", version=number)
+            return number
         if is_bare_date(as_of):
             raise InvalidInputError(
                 f"as_of={as_of!r} is a day, and the store changes within days; give a time of day and zone, such as "
@@ -237,22 +249,29 @@ def _tell_left_out(plan: Plan, request: ReadRequest) -> None:
 
 
 class _Held:
-    """Keeps a long reader's segments from being swept."""
+    """Keeps a long reader's segments from being swept, by a heartbeat of its own."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._released = threading.Event()
         self._reader_id = None if catalog.read_only else catalog.garbage.open_reader(catalog.snapshot())
-        self._renewed = time.monotonic()
+        if self._reader_id is not None:
+            threading.Thread(target=self._beat, name="quantstore-heartbeat", daemon=True).start()
 
     def batches(self, tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of `tables`, renewing the heartbeat now and then, and let go at the end."""
+        """Return the batches of `tables`; what is held is let go at the end, or when nobody can ask for more."""
+        stream = self._batches(tables, schema)
+        next(stream)  # from here on its end is certain to come, even if no batch is ever asked for
+        return stream
+
+    def _batches(self, tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[Any]:
         try:
+            yield None
             for table in tables:
                 size = table.nbytes
                 batches = table.cast(schema).to_batches()[::-1]
                 del table  # while the next one is made, none of this one is needed
                 while batches:
-                    self._renew()
                     yield batches.pop()
                 if size >= _LARGE_BYTES:
                     release_unused()
@@ -261,11 +280,15 @@ class _Held:
             self.release()
 
     def release(self) -> None:
+        """Let go."""
+        self._released.set()
         if self._reader_id is not None:
             self._catalog.garbage.close_reader(self._reader_id)
             self._reader_id = None
 
-    def _renew(self) -> None:
-        if self._reader_id is not None and time.monotonic() - self._renewed > 60:
-            self._catalog.garbage.renew_reader(self._reader_id)
-            self._renewed = time.monotonic()
+    def _beat(self) -> None:
+        while not self._released.wait(_HEARTBEAT_SECONDS):
+            reader_id = self._reader_id
+            if reader_id is not None:
+                with suppress(QuantStoreError):  # the lease outlasts several beats
+                    self._catalog.garbage.renew_reader(reader_id)

@@ -257,5 +257,13 @@ def restored(table: pa.Table, outputs: tuple[OutputColumn, ...] | None, forms: M
 def _own_type(column: pa.ChunkedArray, form: TableForm, name: str) -> pa.ChunkedArray:
     """Return an unchanged copy of a stored column in its own type; only ordered categories are fixed in advance."""
     field = form.schema.field(name)
-    is_ordered = pa.types.is_dictionary(field.type) and field.type.ordered
-    return physical.from_engine(column, field, form.categories(name) if is_ordered else None)
+    if not pa.types.is_dictionary(field.type):
+        return physical.from_engine(column, field)
+    if field.type.ordered:
+        return physical.from_engine(column, field, form.categories(name))
+    wide = pa.dictionary(pa.int32(), field.type.value_type)
+    encoded = physical.from_engine(column, field.with_type(wide))
+    try:
+        return encoded.cast(field.type)
+    except pa.ArrowInvalid:  # more categories than the table's codes can count
+        return encoded

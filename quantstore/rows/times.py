@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from quantstore.errors import InvalidInputError
 
@@ -42,6 +43,26 @@ def row_mask(stamps: Int64s, wanted: TimeRange) -> np.ndarray[tuple[int], np.dty
     if wanted.end_ns is not None:
         mask &= stamps < wanted.end_ns
     return mask
+
+
+def as_date(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the dates (date32) of a column of dates, ISO text or timestamps, zoned ones in UTC.
+
+    Raises:
+        ValueError: The column holds something else.
+        pyarrow.ArrowInvalid: A text is no date.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_timestamp(kind):
+        if kind.tz is not None:
+            column = column.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit))
+        # Arrow's cast to date truncates toward the epoch in some releases; flooring first is right in all.
+        return pc.floor_temporal(column, unit="day").cast(pa.timestamp("s")).cast(pa.date32())
+    if not (pa.types.is_date(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise ValueError("it must be a date, a timestamp or text such as 2026-01-31")
+    return column.cast(pa.date32())
 
 
 def as_numpy(column: pa.ChunkedArray) -> Any:

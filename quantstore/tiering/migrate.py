@@ -71,10 +71,12 @@ class Migrator:
             if not moves:
                 return receipts
             try:
-                return receipts + mover.move(moves)
+                mover.move(moves, receipts)
             except ConflictError:
                 if round_number == _ROUNDS - 1:
                     raise
+            else:
+                return receipts
         return receipts
 
     def propose(self, request: MigrateRequest) -> list[ProposedMove]:

@@ -85,20 +85,18 @@ class Mover:
         self._form = form
         self._matching = matching
 
-    def move(self, moves: Sequence[PlannedMove]) -> list[Receipt]:
-        """Move segments and return a receipt for each one that moved, wholly or in part.
+    def move(self, moves: Sequence[PlannedMove], receipts: list[Receipt]) -> None:
+        """Move segments and add a receipt for each one that moved, wholly or in part, as soon as it is committed.
 
         Raises:
             IntegrityError: A source is damaged, or a copy reads back differently; earlier commits stand.
             ConflictError: A segment was moved by another process meanwhile.
         """
-        receipts: list[Receipt] = []
         done = 0
         for batch in batches(moves, BATCH_BYTES):
             receipts += self._move_batch(batch)
             done += len(batch)
             announce(Progress("migrate", self._record.name, done, len(moves), "segments"))
-        return receipts
 
     def propose(self, moves: Sequence[PlannedMove]) -> list[ProposedMove]:
         """Return what `move` would do; segments that a condition may cut are looked at."""

@@ -92,6 +92,9 @@ def _to_arrow(name: str, values: Any) -> Any:
         array = pa.array(values, from_pandas=True) if not _keeps_nan(values.dtype) else pa.array(values)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(f"Column {name!r} ({values.dtype}) cannot be stored: {error}", column=name) from error
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        # pandas picks the width of codes by the number of categories; a table's type must not depend on it.
+        return array.cast(pa.dictionary(pa.int32(), array.type.value_type, array.type.ordered))
     return array
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE, UNKNOWN_ASSET_CLASS, Partition, SegmentStats
 from quantstore.core.table import Grain
 from quantstore.errors import InvalidInputError
-from quantstore.rows.times import Int64s, as_numpy, time_ns
+from quantstore.rows.times import Int64s, as_date, as_numpy, time_ns
 from quantstore.write.order import Order, ranked_codes, stable_order
 
 if TYPE_CHECKING:
@@ -56,22 +56,12 @@ def add_hidden(table: pa.Table, form: TableForm, asset_class: str | None) -> pa.
         )
     columns = dict(zip(table.column_names, table.columns, strict=True))
     if TRADE_DATE not in columns:
-        columns[TRADE_DATE] = _utc_date(time)
+        columns[TRADE_DATE] = as_date(time)
     if ASSET_CLASS not in columns:
         value = asset_class or form.spec.asset_class or UNKNOWN_ASSET_CLASS
         constant = pa.repeat(pa.scalar(value, pa.string()), table.num_rows)
         columns[ASSET_CLASS] = pa.chunked_array([constant]).cast(form.schema.field(ASSET_CLASS).type)
     return pa.table({name: columns[name] for name in form.schema.names if name != SEQ})
-
-
-def _utc_date(time: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = time.type
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        time = time.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit))
-    # Arrow's cast to date truncates toward the epoch in some releases; flooring first is right in all.
-    if pa.types.is_timestamp(kind):
-        time = pc.floor_temporal(time, unit="day").cast(pa.timestamp("s")).cast(pa.date32())
-    return time.cast(pa.date32())
 
 
 def split(table: pa.Table, form: TableForm, order: Order, first_ordinal: int, max_bytes: int) -> Iterator[Piece]:
@@ -141,12 +131,10 @@ def _distinct(keys: Int64s) -> Int64s:
 def _days(column: pa.ChunkedArray, form: TableForm) -> Int64s:
     name = form.spec.name
     try:
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        days = column.cast(pa.date32()) if not pa.types.is_timestamp(column.type) else _utc_date(column)
-    except pa.ArrowException as error:
+        days = as_date(column)
+    except (pa.ArrowException, ValueError) as error:
         raise InvalidInputError(
-            f"Column 'trade_date' of table {name!r} holds values that are no dates: {error}"
+            f"Column 'trade_date' of table {name!r} ({column.type}) holds values that are no dates: {error}"
         ) from None
     if days.null_count:
         raise InvalidInputError(f"Column 'trade_date' of table {name!r} has {days.null_count} empty values; fill them.")

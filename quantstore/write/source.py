@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from quantstore.errors import InvalidInputError
+from quantstore.errors import InvalidInputError, UnsupportedError
 
 DEFAULT_INDEX_NAME = "ts"
 MAX_RECORDED_CATEGORIES = 1000
@@ -76,15 +76,27 @@ def _frame(data: Any, table: pa.Table) -> dict[str, Any]:
     return frame | describe_frame(data)
 
 
-def categories_of(column: pa.ChunkedArray) -> list[str] | None:
-    """Return the categories of a category column in order, or None where they are not texts or too many to record."""
+def categories_of(column: pa.ChunkedArray) -> list[Any] | None:
+    """Return the categories of a category column in order, or None where they are too many to record.
+
+    Those of ordered columns are always recorded: their order is part of what the column means.
+
+    Raises:
+        UnsupportedError: Ordered categories are neither texts, numbers nor truth values.
+    """
     if column.num_chunks == 0:
         return None
     dictionary = column.unify_dictionaries().chunk(0).dictionary
-    if len(dictionary) > MAX_RECORDED_CATEGORIES:
+    if not column.type.ordered and len(dictionary) > MAX_RECORDED_CATEGORIES:
         return None
-    listed = dictionary.to_pylist()
-    return [str(one) for one in listed] if all(isinstance(one, str) for one in listed) else None
+    listed: list[Any] = dictionary.to_pylist()
+    if all(isinstance(one, str | int | float) for one in listed):
+        return listed
+    if column.type.ordered:
+        raise UnsupportedError(
+            f"Ordered categories of {dictionary.type} cannot be kept; use texts or numbers as categories."
+        )
+    return None
 
 
 def _whole_table(data: Any) -> pa.Table | None:

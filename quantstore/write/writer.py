@@ -11,7 +11,7 @@ import pyarrow as pa
 from quantstore.catalog.records import Attempt, TableRecord, WriteCommit, WriteOutcome
 from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach
-from quantstore.core.segment import NewCopy, NewSegment
+from quantstore.core.segment import SEQ, NewCopy, NewSegment
 from quantstore.core.tier import Tier
 from quantstore.core.warn import warn_caller
 from quantstore.errors import AccessDeniedError, ConflictError, InvalidInputError, QuantStoreError, RepeatedWriteWarning
@@ -142,8 +142,7 @@ class _Attempted:
         self._request = request
         self._attempt: Attempt | None = None
         self._segments: list[NewSegment] = []
-        visible = form.visible
-        self._digest = ContentDigest(visible)
+        self._digest = ContentDigest(pa.schema([field for field in form.schema if field.name != SEQ]))
         self._rows = 0
 
     def run(self, source: Source, commit: WriteCommit) -> WriteOutcome:
@@ -188,7 +187,7 @@ class _Attempted:
         if table.num_rows == 0:
             return
         full = add_hidden(table, self._form, self._request.wishes.asset_class)
-        self._digest.update(full.select(self._form.visible.names))
+        self._digest.update(full)
         order = self._store.capabilities.order
         pieces = list(split(full, self._form, order, self._rows, SEGMENT_BYTES))
         self._register()
