@@ -39,6 +39,7 @@ _CONSTANT: tuple[type[exp.Expression], ...] = (
 _CONSTANT += (exp.Placeholder, exp.Parameter, exp.Null, exp.DataTypeParam)
 _OPPOSITE = {exp.GT: exp.LT, exp.GTE: exp.LTE, exp.LT: exp.GT, exp.LTE: exp.GTE, exp.EQ: exp.EQ}
 _OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?|\s[A-Za-z_]+(?:/[A-Za-z_]+)*)$")
+_DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
 _MICROSECOND = 1000
 
 
@@ -276,7 +277,8 @@ def _evaluated(bounds: _Bounds, form: TableForm, evaluate: Evaluate) -> SegmentF
 
 def _names_zone(node: exp.Expression) -> bool:
     """Whether a text constant may carry a zone, whose meaning against a naive column is not certain."""
-    return any(part.is_string and _OFFSET.search(part.this) for part in node.find_all(exp.Literal))
+    texts = [part.this for part in node.find_all(exp.Literal) if part.is_string]
+    return any(_OFFSET.search(text) and not _DATE.match(text) for text in texts)
 
 
 def _time_range(operator: type[exp.Expression], micros: Any) -> TimeRange:

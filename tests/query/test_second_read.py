@@ -144,6 +144,12 @@ def test_bounds_no_clock_reaches_prune_nothing(store):
         assert store.read(f"SELECT count(*) AS n FROM t WHERE ts {bound}")["n"].tolist() == [count]
 
 
+def test_dates_prune_naive_columns_too(store):
+    store.write(frame().assign(ts=lambda df: df["ts"].dt.tz_localize(None)), "t")
+    plan = store.explain("SELECT * FROM t WHERE ts >= '2024-01-03'")
+    assert [use.segments for use in plan.uses()] == [1]
+
+
 def test_heat_of_very_many_segments_is_written_down(store):
     store.metadata_catalog.access.record(range(100_000))
     store.metadata_catalog.access.record(range(100_000))
