@@ -183,7 +183,7 @@ def _perform(job: dict[str, Any]) -> int:
     return code
 
 
-def _import_everything() -> None:
+def import_everything() -> None:
     """Import whatever a child may need; nothing is called, so that no library has threads that a fork would lose."""
     for name in _DRIVERS:
         importlib.import_module(name)
@@ -197,7 +197,7 @@ def _import_everything() -> None:
 
 
 def _serve() -> None:
-    _import_everything()
+    import_everything()
     alive: set[int] = set()
     for line in sys.stdin:
         question = json.loads(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,7 @@ def work(
         again: A write whose fate an earlier child never learned; made again first, under the same write id.
         buffer: Bytes after which streams are cut and moves committed, small so that there are many.
     """
+    warnings.simplefilter("error")
     shrink(buffer)
     step_word, lines = StepWord(Path(word)), Journal(journal)
     failpoints.set_hook(step_word.put)
@@ -139,6 +141,15 @@ def scenario(root: str, journal: str, counts: str | None = None) -> None:
         store.sweep(grace=0)
     if counts is not None:
         Path(counts).write_text(json.dumps(passed))
+
+
+def write_again(root: str, write: dict[str, Any]) -> bool:
+    """Make a write under the id it had before; return whether it was recognised and nothing was added."""
+    warnings.simplefilter("error")
+    again = Write(**write)
+    with open_store(root) as store:
+        options = {"mode": again.mode, "write_id": f"write-{again.write}"}
+        return store.write(again.data(), again.table, again.tier, **options).replayed
 
 
 def traced(root: str) -> None:

@@ -87,6 +87,17 @@ def test_a_stalled_writer_whose_attempt_was_swept_is_refused_and_leaves_nothing(
     check(root, OLD)
 
 
+@pytest.mark.parametrize("step", ["write.registered", "write.file.written", "write.file.renamed", "write.copied"])
+def test_a_sweep_leaves_a_living_writer_alone(step, zygote, root, tmp_path):
+    stalled = Stalled(zygote, tmp_path, ADD, step)
+    with open_store(root) as store:
+        swept = store.sweep(grace=0)
+        assert (swept.attempts, swept.copies, swept.orphans) == (0, 0, 0)
+        assert store.audit()
+    assert stalled.go_on()["error"] is None
+    check(root, {"trades": [*OLD["trades"], [2, 100]]})
+
+
 def test_a_writer_that_stalls_inside_its_commit_cannot_be_swept(zygote, root, tmp_path):
     """It holds the catalog's lock, so whoever would end its attempt waits, and then finds it committed."""
     stalled = Stalled(zygote, tmp_path, ADD, "write.commit.begun")
@@ -201,3 +212,16 @@ def test_a_write_id_used_by_two_processes_at_once_adds_the_rows_once(zygote, roo
     assert first.go_on() == {"error": None, "result": False}
     assert second.go_on() == {"error": None, "result": True}
     check(root, {"trades": [*OLD["trades"], [2, 100]]})
+
+
+def test_a_store_that_another_process_is_just_making_is_waited_for(tmp_path):
+    """SQLite itself reports a lock at once where two connections switch a new file to the write-ahead log."""
+    with closing(sqlite3.connect(tmp_path / "catalog.sqlite", isolation_level=None)) as maker:
+        maker.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(open_store, tmp_path)
+            time.sleep(0.1)
+            assert not opening.done()
+            maker.execute("ROLLBACK")
+            with opening.result(30) as store:
+                assert store.tables() == []
