@@ -17,28 +17,29 @@ BATCH_ROWS = 65_536
 DAYS = 10
 FIRST_NS = 1_772_409_600_000_000_000
 DAY_NS = 86_400 * 10**9
-ROW_BYTES = 68
+ROW_BYTES = 124
+SIDES = {"bid": -0.01, "ask": 0.01}
 PHASES = ("start", "write", "read hot", "hot to warm", "warm to cold", "read cold", "SQL", "sweep")
 _SYMBOLS = np.array([f"SYM{number:04}" for number in range(200)])
 
 
 def batches(rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield ticks in time order, many to a second, so that segments meet within one; cheap to make and to check."""
+    """Yield quotes in time order, many to a second, so that segments meet within one; cheap to make and to check."""
     per_day = rows // DAYS
     for start in range(0, rows, BATCH_ROWS):
         ids = np.arange(start, min(start + BATCH_ROWS, rows))
         within = ids % per_day * 86_400 // (per_day + 1) * 10**9
         scrambled = ids * 2_654_435_761 % 1_000_003
+        price = scrambled * 0.01
+        depth = {f"{side}_{level}": price + level * step for level in range(5) for side, step in SIDES.items()}
         yield pa.record_batch(
             {
                 "ts": pa.array(FIRST_NS + ids // per_day * DAY_NS + within, pa.timestamp("ns", "UTC")),
                 "symbol": pa.array(_SYMBOLS[scrambled % 200]),
                 "id": ids,
-                "price": scrambled * 0.01,
-                "bid": scrambled * 0.01 - 0.01,
-                "ask": scrambled * 0.01 + 0.01,
                 "size": scrambled % 1_000,
-                "exchange_order": scrambled * 1_000_003 + ids,
+                "price": price,
+                **depth,
             }
         )
 

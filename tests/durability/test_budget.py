@@ -27,6 +27,7 @@ def anonymous_bytes(pid: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.timeout(900)
 def test_a_table_ten_times_the_budget_is_written_moved_and_read_within_it(tmp_path, capsys):
     page = Number(tmp_path / "page")
     rows = TIMES * BUDGET // ROW_BYTES

@@ -26,6 +26,7 @@ def ended(zygote: Zygote, job: tuple[int, Path]):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_reads_beside_commits_moves_and_sweeps_each_see_one_whole_version_and_never_an_old_one(zygote, tmp_path):
     root, page = str(tmp_path / "store"), str(tmp_path / "page")
     Number(Path(page))

@@ -113,6 +113,7 @@ def report(histogram: Counter[str], seconds: float) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_at_random_moments_nothing_acknowledged_is_lost_and_nothing_is_half_there(tmp_path, capsys):
     started = time.monotonic()
     lanes = [Lane(tmp_path, number, KILLS // LANES) for number in range(LANES)]
