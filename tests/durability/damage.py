@@ -124,7 +124,7 @@ def answers(store: HybridStorageManager, root: str, tier: str) -> list[str]:
     for other in others:
         if store.read("trades", dates=other, to="arrow").num_rows != ROWS:
             problems.append(f"{other} cannot be read")
-        sql = f"SELECT count(*) FROM trades WHERE ts >= '{other}T00:00Z' AND ts < '{other}T12:00Z'"
+        sql = f"SELECT count(*) FROM trades WHERE ts >= '{other}T00:00:00Z' AND ts < '{other}T12:00:00Z'"
         if store.read(sql, to="arrow").column(0)[0].as_py() != ROWS:
             problems.append(f"{other} cannot be asked for in SQL")
     found = [(one.kind, one.table, one.partition, one.tier) for one in store.audit().problems]
@@ -138,7 +138,7 @@ def answers(store: HybridStorageManager, root: str, tier: str) -> list[str]:
 def questions(store: HybridStorageManager, day: str, tier: str) -> dict[str, Callable[[], Any]]:
     """Return what cannot be done without the harmed file."""
     destination = "warm" if tier != "warm" else "cold"
-    some_minutes = f"ts > '{day}T00:05Z' AND ts < '{day}T00:10Z'"
+    some_minutes = f"ts > '{day}T00:05:00Z' AND ts < '{day}T00:10:00Z'"
     return {
         "bare read": lambda: store.read("trades"),
         "bare read of the day": lambda: store.read("trades", dates=day, to="polars"),
