@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
     from quantstore.stores.base import SegmentStore
 
-STREAM_BUFFER_BYTES = 32 * 2**20
+STREAM_BUFFER_BYTES = 20 * 2**20
 SEGMENT_BYTES = 128 * 2**20
 MODES = ("append", "overwrite", "error")
 REPEATS = ("skip", "append", "raise")
