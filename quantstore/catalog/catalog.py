@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, select
 
@@ -16,23 +19,32 @@ from quantstore.catalog.commits import Commits, receipt_columns
 from quantstore.catalog.database import Database
 from quantstore.catalog.garbage import Garbage
 from quantstore.catalog.records import Change, Receipt, Snapshot, TableRecord
-from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
+from quantstore.catalog.segments import EVERYTHING, SegmentFilter, count_segments, every_segment, find_segments
 from quantstore.core.clock import Clock, SystemClock
 from quantstore.core.segment import PlacedSegment
 from quantstore.core.table import TableSchema
 from quantstore.core.tier import Tier
 
+_REMEMBERED = 256
+_Found = TypeVar("_Found")
+
 
 class View:
     """One consistent view of the catalog, valid inside `Catalog.view()`."""
 
-    def __init__(self, connection: Connection, snapshot: Snapshot) -> None:
+    def __init__(self, connection: Connection, snapshot: Snapshot, newest: int, known: _Known) -> None:
         self._connection = connection
+        self._newest = newest
+        self._known = known
         self.snapshot = snapshot
 
     def table(self, name: str) -> TableRecord | None:
         """Return the table called `name`, or None."""
-        return snapshots.find_table(self._connection, name, self.snapshot.version)
+        version = self.snapshot.version
+        return self._known.get(
+            ("table", name.casefold(), version, self._newest),
+            lambda: snapshots.find_table(self._connection, name, version),
+        )
 
     def table_names(self) -> list[str]:
         """Return the names of all tables, sorted."""
@@ -40,7 +52,36 @@ class View:
 
     def segments(self, table_id: int, wanted: SegmentFilter = EVERYTHING) -> list[PlacedSegment]:
         """Return the segments of a table that pass `wanted`, oldest first."""
-        return snapshots.find_segments(self._connection, table_id, self.snapshot.version, wanted)
+        return find_segments(self._connection, table_id, self.snapshot.version, wanted)
+
+    def count(self, table_id: int, wanted: SegmentFilter = EVERYTHING) -> int:
+        """Return how many segments of a table pass `wanted`."""
+        version = None if self.snapshot.version == self._newest else self.snapshot.version
+        return self._known.get(
+            ("count", table_id, self.snapshot, self._newest, wanted),
+            lambda: count_segments(self._connection, table_id, version, wanted),
+        )
+
+
+class _Known:
+    """Answers found lately, by all that they depend on."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[object, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[object, ...], find: Callable[[], _Found]) -> _Found:
+        """Return what is known under `key`, or what `find` finds."""
+        with self._lock:
+            if key in self._found:
+                known: _Found = self._found[key]
+                return known
+        found = find()
+        with self._lock:
+            self._found[key] = found
+            while len(self._found) > _REMEMBERED:
+                self._found.popitem(last=False)
+        return found
 
 
 class Catalog:
@@ -58,6 +99,7 @@ class Catalog:
     ) -> None:
         self.path = Path(path)
         self.clock = clock or SystemClock()
+        self._known = _Known()
         self._database = Database(self.path, create=create, read_only=read_only)
         self.attempts = Attempts(self._database, self.clock)
         self.commits = Commits(self._database, self.clock)
@@ -74,7 +116,8 @@ class Catalog:
         """Open a consistent view of `version` (default: the newest)."""
         with self._database.read() as connection:
             now = snapshots.current(connection)
-            yield View(connection, now if version is None else Snapshot(version, now.generation))
+            snapshot = now if version is None else Snapshot(version, now.generation)
+            yield View(connection, snapshot, now.version, self._known)
 
     def snapshot(self) -> Snapshot:
         """Return the newest version and placement generation."""
@@ -89,7 +132,7 @@ class Catalog:
     def every_segment(self, table_id: int | None = None) -> list[PlacedSegment]:
         """Return every segment that any version of a table, or of all tables, reaches."""
         with self._database.read() as connection:
-            return snapshots.every_segment(connection, table_id)
+            return every_segment(connection, table_id)
 
     def is_live_copy(self, copy_id: int) -> bool:
         """Whether a copy is on record and not condemned."""

@@ -21,6 +21,7 @@ from quantstore.catalog.records import (
     WriteCommit,
     WriteOutcome,
 )
+from quantstore.catalog.segments import span_class
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
 from quantstore.core.process import author, host_id, this_process
@@ -371,6 +372,7 @@ def _insert_segment(
             "added_version": added_version,
             "removed_version": removed_version,
             "attempt_id": attempt.attempt_id if attempt else "",
+            "span_class": span_class(stats.min_ns, stats.max_ns),
         },
     )
     return _key(result)

@@ -24,6 +24,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+SPAN_CLASSES = 17
+"""Spans of 64 bits have classes 0 to 16, see `segments.span_class`."""
+
 BigId = BigInteger().with_variant(Integer, "sqlite")
 
 upgrades = Table(
@@ -118,7 +121,14 @@ segments = Table(
     Column("removed_version", BigInteger),
     Column("retired_generation", BigInteger),
     Column("attempt_id", String(32), nullable=False),
-    Index("segments_by_time", "table_id", "max_ns", "min_ns"),
+    # The last class is right for every span, if slow to search.
+    Column("span_class", Integer, nullable=False, server_default=text(str(SPAN_CLASSES - 1))),
+    Index("segments_by_span", "table_id", "span_class", "min_ns", "max_ns"),
+    Index("segments_by_day", "table_id", "trade_date"),
+    Index("segments_by_one_symbol", "table_id", "min_symbol", sqlite_where=text("min_symbol = max_symbol")),
+    Index("segments_by_symbols", "table_id", "min_symbol", "max_symbol", sqlite_where=text("min_symbol <> max_symbol")),
+    Index("segments_without_symbol", "table_id", sqlite_where=text("min_symbol IS NULL")),
+    Index("segments_live", "table_id", sqlite_where=text("removed_version IS NULL AND retired_generation IS NULL")),
 )
 
 copies = Table(

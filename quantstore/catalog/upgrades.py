@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection, func, inspect, select, text
 
 from quantstore.catalog import schema
 from quantstore.errors import UnsupportedError
@@ -20,7 +20,23 @@ def _first_form(connection: Connection) -> None:
     )
 
 
-STEPS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("first form", _first_form),)
+def _find_by_span(connection: Connection) -> None:
+    """Class segments by the length of their span, and index what queries prune by."""
+    columns = {column["name"] for column in inspect(connection).get_columns(schema.segments.name)}
+    if "span_class" not in columns:
+        largest = schema.SPAN_CLASSES - 1
+        connection.execute(text(f"ALTER TABLE segments ADD COLUMN span_class INTEGER NOT NULL DEFAULT {largest}"))
+        whens = " ".join(f"WHEN max_ns - min_ns < {16**number} THEN {number}" for number in range(largest))
+        connection.execute(text(f"UPDATE segments SET span_class = CASE {whens} ELSE {largest} END"))
+        connection.execute(text("DROP INDEX IF EXISTS segments_by_time"))
+    for index in schema.segments.indexes:
+        index.create(connection, checkfirst=True)
+
+
+STEPS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
+    ("first form", _first_form),
+    ("find segments by span", _find_by_span),
+)
 """Name and function of each step; the n-th makes form n. Only ever appended to."""
 
 

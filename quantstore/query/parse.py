@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -11,13 +12,18 @@ from sqlglot.errors import SqlglotError
 
 DIALECT = "duckdb"
 _WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Alter, exp.Copy, exp.Merge, exp.TruncateTable)
+_PARAMETER_OR_TEXT = re.compile(
+    r"""[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/
+    | \$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$ | \$(?P<parameter>\w++)(?=\S)""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 @lru_cache(maxsize=256)
 def parse(sql: str) -> exp.Expression | None:
     """Return the tree of one statement, or None where this parser cannot read it; callers must not change the tree."""
     try:
-        statements = sqlglot.parse(sql, read=DIALECT)
+        statements = sqlglot.parse(_spaced(sql), read=DIALECT)
     except (SqlglotError, RecursionError, ValueError):
         return None
     if len(statements) != 1 or statements[0] is None or isinstance(statements[0], exp.Command):
@@ -25,10 +31,15 @@ def parse(sql: str) -> exp.Expression | None:
     return statements[0]
 
 
+def _spaced(sql: str) -> str:
+    """Put a space behind `$name`: the parser takes `$a,$b` for the start of a dollar-quoted text."""
+    return _PARAMETER_OR_TEXT.sub(lambda found: f"{found[0]} " if found["parameter"] else found[0], sql)
+
+
 def parse_condition(text: str) -> exp.Expression | None:
     """Return the tree of a condition such as goes into WHERE, or None where `text` is none."""
     try:
-        return sqlglot.parse_one(text, read=DIALECT, into=exp.Condition)
+        return sqlglot.parse_one(_spaced(text), read=DIALECT, into=exp.Condition)
     except (SqlglotError, RecursionError, ValueError):
         return None
 

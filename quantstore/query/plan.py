@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
+from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.render import counted, human_bytes, human_count
 from quantstore.core.segment import Copy, PlacedSegment
 from quantstore.core.tier import ALL_TIERS, Tier
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from quantstore.catalog.records import TableRecord
     from quantstore.core.table import TableSchema
 
+_CONDITIONS = (
+    ("partition", ("first_day", "last_day", "days")),
+    ("asset class", ("asset_classes",)),
+    ("time", ("time",)),
+    ("symbol", ("symbols",)),
+)
 Missing = Literal["warn", "raise", "ignore"]
 
 
@@ -169,7 +175,7 @@ def plan_scan(
             choices.append(Choice(one, copies[0]))
         else:
             left_out.append(one)
-    pruned = _pruned(view, record, wanted) if explain else ()
+    pruned = _pruned(view, record, wanted, len(placed)) if explain else ()
     return Scan(record, alias, record.schema, wanted, tuple(choices), tuple(left_out), pruned)
 
 
@@ -185,24 +191,17 @@ def may_hold_symbol(placed: PlacedSegment, symbols: tuple[str, ...] | None) -> b
     return any(stats.min_symbol <= symbol <= stats.max_symbol for symbol in symbols)
 
 
-def _pruned(view: View, record: TableRecord, wanted: SegmentFilter) -> tuple[Pruned, ...]:
-    """Apply conditions one after the other and count what each removes."""
-    steps = (
-        ("partition", replace(EVERYTHING, first_day=wanted.first_day, last_day=wanted.last_day, days=wanted.days)),
-        ("asset class", replace(EVERYTHING, asset_classes=wanted.asset_classes)),
-        ("time", replace(EVERYTHING, time=wanted.time)),
-        ("symbol", replace(EVERYTHING, symbols=wanted.symbols)),
-    )
-    left = {one.segment.segment_id for one in view.segments(record.table_id)}
+def _pruned(view: View, record: TableRecord, wanted: SegmentFilter, kept: int) -> tuple[Pruned, ...]:
+    """Count what each condition removes of what the ones before it left; `kept` is what all leave."""
+    left = view.count(record.table_id)
+    passed = EVERYTHING
     pruned = []
-    for reason, one_filter in steps:
-        if one_filter == EVERYTHING:
+    for reason, names in _CONDITIONS:
+        values = {name: getattr(wanted, name) for name in names}
+        if all(values[name] == getattr(EVERYTHING, name) for name in names):
             continue
-        kept = {
-            one.segment.segment_id
-            for one in view.segments(record.table_id, one_filter)
-            if may_hold_symbol(one, one_filter.symbols)
-        }
-        pruned.append(Pruned(reason, len(left - kept)))
-        left &= kept
+        passed = replace(passed, **values)
+        rest = kept if passed == wanted else view.count(record.table_id, passed)
+        pruned.append(Pruned(reason, left - rest))
+        left = rest
     return tuple(pruned)

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
-from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
+from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.segment import ASSET_CLASS, TRADE_DATE
 from quantstore.core.timerange import MAX_NS, MIN_NS, TimeRange
 from quantstore.query.parse import DIALECT

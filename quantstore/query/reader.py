@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from quantstore.catalog.snapshots import SegmentFilter
+from quantstore.catalog.segments import SegmentFilter
 from quantstore.core.warn import warn_caller
 from quantstore.errors import (
     IntegrityError,

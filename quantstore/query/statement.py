@@ -11,7 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 from sqlglot import exp
 
-from quantstore.catalog.snapshots import EVERYTHING
+from quantstore.catalog.segments import EVERYTHING
 from quantstore.errors import IntegrityError, InvalidInputError, UnsupportedError
 from quantstore.query.parameters import bind, engine_value, kind_of
 from quantstore.query.parse import DIALECT, parse, table_references, writes

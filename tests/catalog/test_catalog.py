@@ -16,7 +16,7 @@ from quantstore.catalog.attempts import LEASE_SECONDS
 from quantstore.catalog.catalog import Catalog
 from quantstore.catalog.database import file_system
 from quantstore.catalog.records import ColumnProof, MovedPiece, MovedSegment, WriteCommit
-from quantstore.catalog.snapshots import EVERYTHING, SegmentFilter
+from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.clock import ManualClock
 from quantstore.core.segment import NewCopy, NewSegment, Partition, SegmentStats, seq_base
 from quantstore.core.table import TableSchema, TableSpec
