@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE
 from quantstore.errors import InvalidInputError
 from quantstore.rows.form import TableForm
-from quantstore.write.source import categories_of
+from quantstore.rows.source import categories_of
 
 _INTEGERS = (pa.types.is_signed_integer, pa.types.is_unsigned_integer)
 

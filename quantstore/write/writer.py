@@ -22,7 +22,7 @@ from quantstore.write.conform import conform
 from quantstore.write.locations import location
 from quantstore.write.partition import Piece, add_hidden, split
 from quantstore.write.result import WriteResult
-from quantstore.write.source import Source, open_source
+from quantstore.rows.source import Source, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

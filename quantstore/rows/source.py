@@ -71,7 +71,7 @@ def _frame(data: Any, table: pa.Table) -> dict[str, Any]:
     frame: dict[str, Any] = {"categories": categories} if categories else {}
     if not _is_pandas(data):
         return frame
-    from quantstore.write.pandas_source import describe_frame
+    from quantstore.rows.pandas_source import describe_frame
 
     return frame | describe_frame(data)
 
@@ -102,7 +102,7 @@ def categories_of(column: pa.ChunkedArray) -> list[Any] | None:
 def _whole_table(data: Any) -> pa.Table | None:
     """Return `data` as one table where the caller holds all of it in memory, else None."""
     if _is_pandas(data):
-        from quantstore.write.pandas_source import pandas_to_arrow
+        from quantstore.rows.pandas_source import pandas_to_arrow
 
         return pandas_to_arrow(data)
     if isinstance(data, pa.Table):

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from quantstore.errors import InvalidInputError
-from quantstore.write.source import DEFAULT_INDEX_NAME
+from quantstore.rows.source import DEFAULT_INDEX_NAME
 
 
 def pandas_to_arrow(df: pd.DataFrame) -> pa.Table:
