@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,13 +17,13 @@ from quantstore.errors import (
     InvalidInputError,
     NotFoundError,
     PartialResultWarning,
-    QuantStoreError,
     UnavailableError,
 )
 from quantstore.query.assemble import RowFilter, assemble, unified
 from quantstore.query.convert import convert
+from quantstore.query.held import REPLANS, Held, has_moved
 from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
-from quantstore.query.memory import parse_bytes, refuse_larger, release_unused
+from quantstore.query.memory import parse_bytes, refuse_larger
 from quantstore.query.plan import Plan, plan_scan
 from quantstore.query.report import ReadReport
 from quantstore.query.request import ReadRequest
@@ -40,14 +38,11 @@ if TYPE_CHECKING:
     from quantstore.query.statement import Statement
     from quantstore.stores.base import SegmentStore
 
-_REPLANS = 5
-_HEARTBEAT_SECONDS = 60
-_LARGE_BYTES = 8 * 2**20
 _Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
-class _Bare:
+class BareRead:
     """A planned bare-table read."""
 
     plan: Plan
@@ -97,18 +92,18 @@ class Reader:
         limit = parse_bytes(request.max_bytes)
         planned, schema, tables = self._run(request)
         done = time.perf_counter()
-        frame = planned.form.frame if isinstance(planned, _Bare) else None
+        frame = planned.form.frame if isinstance(planned, BareRead) else None
         parts, size = [], 0
         for table in tables:
             size += table.nbytes
             refuse_larger(size, limit)
             parts.append(table)
         whole = _joined(parts, schema)
-        if isinstance(planned, _Bare) and not whole.num_rows:
+        if isinstance(planned, BareRead) and not whole.num_rows:
             whole = planned.form.empty_table(planned.columns)
         return whole, planned.plan, frame, done
 
-    def _run(self, request: ReadRequest) -> tuple[_Bare | Statement, pa.Schema, Iterator[pa.Table]]:
+    def _run(self, request: ReadRequest) -> tuple[BareRead | Statement, pa.Schema, Iterator[pa.Table]]:
         """Plan a read and return the plan, the result's schema and its tables, not yet read."""
         with self._catalog.view(self._version(request.as_of)) as view:
             record = self._bare_table(view, request)
@@ -117,7 +112,7 @@ class Reader:
         self._catalog.access.record(
             {choice.placed.segment.segment_id for scan in planned.plan.scans for choice in scan.choices}
         )
-        if isinstance(planned, _Bare):
+        if isinstance(planned, BareRead):
             schema = pa.schema([planned.form.schema.field(name) for name in planned.columns])
             scan = planned.plan.scans[0]
             return planned, schema, assemble(scan, planned.form, self._stores, planned.rows, planned.columns)
@@ -128,7 +123,7 @@ class Reader:
         """Return a reader that holds its segments, by a heartbeat, until it is read to the end or dropped."""
         begun = time.perf_counter()
 
-        held = _Held(self._catalog)
+        held = Held(self._catalog)
         try:
             planned, schema, tables = self._at_one_version(request, self._run)
         except BaseException:
@@ -144,18 +139,13 @@ class Reader:
         if version is None:
             version = self._catalog.snapshot().version
         pinned = replace(request, as_of=version)
-        for _ in range(_REPLANS):
+        for _ in range(REPLANS):
             try:
                 return action(pinned)
             except IntegrityError as error:
-                if not self._has_moved(error):
+                if not has_moved(self._catalog, error):
                     raise
         raise UnavailableError("Segments kept moving while they were read; try again.")
-
-    def _has_moved(self, error: IntegrityError) -> bool:
-        """Whether the copy that could not be read has been replaced by another meanwhile."""
-        copy_id = error.context.get("copy_id")
-        return copy_id is not None and not self._catalog.is_live_copy(copy_id)
 
     def _version(self, as_of: Any) -> int | None:
         if as_of is None:
@@ -197,7 +187,7 @@ class Reader:
 
         return prepare(view, request, self._engine, explain=explain)
 
-    def _plan_bare(self, view: View, record: TableRecord, request: ReadRequest, *, explain: bool = False) -> _Bare:
+    def _plan_bare(self, view: View, record: TableRecord, request: ReadRequest, *, explain: bool = False) -> BareRead:
         if request.params:
             raise InvalidInputError("params= goes with SQL; a bare table takes start=, end=, dates= and symbols=.")
         form = known_form(record)
@@ -210,7 +200,7 @@ class Reader:
         wanted = SegmentFilter(time=span, days=floors, symbols=request.symbols)
         scan = plan_scan(view, record, spec.name, wanted, request.tiers, explain=explain)
         plan = Plan(request.query, view.snapshot.version, view.snapshot.generation, (scan,), request.tiers)
-        return _Bare(plan, form, RowFilter(span, request.symbols, wanted_days), _columns(form, request))
+        return BareRead(plan, form, RowFilter(span, request.symbols, wanted_days), _columns(form, request))
 
 
 def _columns(form: TableForm, request: ReadRequest) -> tuple[str, ...]:
@@ -246,49 +236,3 @@ def _tell_left_out(plan: Plan, request: ReadRequest) -> None:
     if request.missing == "raise":
         raise UnavailableError(message, segments=len(left_out), rows=rows)
     warn_caller(message, PartialResultWarning)
-
-
-class _Held:
-    """Keeps a long reader's segments from being swept, by a heartbeat of its own."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._released = threading.Event()
-        self._reader_id = None if catalog.read_only else catalog.garbage.open_reader(catalog.snapshot())
-        if self._reader_id is not None:
-            threading.Thread(target=self._beat, name="quantstore-heartbeat", daemon=True).start()
-
-    def batches(self, tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Return the batches of `tables`; what is held is let go at the end, or when nobody can ask for more."""
-        stream = self._batches(tables, schema)
-        next(stream)  # from here on its end is certain to come, even if no batch is ever asked for
-        return stream
-
-    def _batches(self, tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[Any]:
-        try:
-            yield None
-            for table in tables:
-                size = table.nbytes
-                batches = table.cast(schema).to_batches()[::-1]
-                del table  # while the next one is made, none of this one is needed
-                while batches:
-                    yield batches.pop()
-                if size >= _LARGE_BYTES:
-                    release_unused()
-        finally:
-            tables.close()  # type: ignore[attr-defined]
-            self.release()
-
-    def release(self) -> None:
-        """Let go."""
-        self._released.set()
-        if self._reader_id is not None:
-            self._catalog.garbage.close_reader(self._reader_id)
-            self._reader_id = None
-
-    def _beat(self) -> None:
-        while not self._released.wait(_HEARTBEAT_SECONDS):
-            reader_id = self._reader_id
-            if reader_id is not None:
-                with suppress(QuantStoreError):  # the lease outlasts several beats
-                    self._catalog.garbage.renew_reader(reader_id)

@@ -1,0 +1,74 @@
+"""What keeps a long reader's segments from being swept, and what tells a moved copy from a damaged one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from quantstore.errors import IntegrityError, QuantStoreError
+from quantstore.query.memory import release_unused
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from quantstore.catalog.catalog import Catalog
+
+REPLANS = 5
+"""How often a read is planned anew because copies moved away under it."""
+LARGE_BYTES = 8 * 2**20
+"""From which size on the memory of a table that was handed out is given back to the system."""
+_HEARTBEAT_SECONDS = 60
+
+
+def has_moved(catalog: Catalog, error: IntegrityError) -> bool:
+    """Whether the copy that could not be read has been replaced by another meanwhile."""
+    copy_id = error.context.get("copy_id")
+    return copy_id is not None and not catalog.is_live_copy(copy_id)
+
+
+class Held:
+    """Keeps a long reader's segments from being swept, by a heartbeat of its own."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._released = threading.Event()
+        self._reader_id = None if catalog.read_only else catalog.garbage.open_reader(catalog.snapshot())
+        if self._reader_id is not None:
+            threading.Thread(target=self._beat, name="quantstore-heartbeat", daemon=True).start()
+
+    def batches(self, tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Return the batches of `tables`; what is held is let go at the end, or when nobody can ask for more."""
+        stream = self._batches(tables, schema)
+        next(stream)  # from here on its end is certain to come, even if no batch is ever asked for
+        return stream
+
+    def _batches(self, tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[Any]:
+        try:
+            yield None
+            for table in tables:
+                size = table.nbytes
+                batches = table.cast(schema).to_batches()[::-1]
+                del table  # while the next one is made, none of this one is needed
+                while batches:
+                    yield batches.pop()
+                if size >= LARGE_BYTES:
+                    release_unused()
+        finally:
+            tables.close()  # type: ignore[attr-defined]
+            self.release()
+
+    def release(self) -> None:
+        """Let go."""
+        self._released.set()
+        if self._reader_id is not None:
+            self._catalog.garbage.close_reader(self._reader_id)
+            self._reader_id = None
+
+    def _beat(self) -> None:
+        while not self._released.wait(_HEARTBEAT_SECONDS):
+            reader_id = self._reader_id
+            if reader_id is not None:
+                with suppress(QuantStoreError):  # the lease outlasts several beats
+                    self._catalog.garbage.renew_reader(reader_id)
