@@ -16,6 +16,8 @@ from quantstore.core.tier import ALL_TIERS, Tier, parse_tier, parse_tiers
 from quantstore.errors import AccessDeniedError, InvalidInputError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import Receipt, TableRecord
     from quantstore.maintenance.audit import AuditReport
@@ -140,6 +142,7 @@ class HybridStorageManager(StorageBackend):
         symbols: str | Iterable[str] | None = None,
         columns: str | Iterable[str] | None = None,
         params: Mapping[str, Any] | None = None,
+        frames: Mapping[str, Any] | None = None,
         as_of: Any = None,
         to: str = "pandas",
         dtype_backend: str | None = None,
@@ -157,8 +160,10 @@ class HybridStorageManager(StorageBackend):
             symbols: Symbols wanted, one or several.
             columns: Columns wanted; hidden ones (`trade_date`, `asset_class`, `_seq`) may be named.
             params: Values bound to `$name` in SQL.
+            frames: Frames that SQL may name as tables: pandas, Polars, Arrow, by name.
             as_of: What the store knew then: a version, or an instant with a time of day.
-            to: `pandas`, `polars`, `lazy`, `arrow` or `reader` (record batches, bounded memory).
+            to: `pandas`, `polars`, `lazy`, `arrow`, `reader` (record batches, bounded memory) or `relation` (DuckDB's,
+                in its types, not yet run).
             dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
             missing: Where `tiers` leaves segments out: `warn`, `raise` or `ignore`.
             max_bytes: Largest result: bytes, text such as `2GB`, `auto` (half of free memory) or None.
@@ -179,6 +184,7 @@ class HybridStorageManager(StorageBackend):
                 symbols=_names(symbols),
                 columns=_names(columns),
                 params=params or {},
+                frames=frames,
                 as_of=as_of,
                 to=to,
                 dtype_backend=dtype_backend,
@@ -186,6 +192,36 @@ class HybridStorageManager(StorageBackend):
                 max_bytes=max_bytes,
             )
         )
+
+    def scan(
+        self,
+        table: str,
+        *,
+        tiers: str | Iterable[str] | None = None,
+        as_of: Any = None,
+        columns: str | Iterable[str] | None = None,
+    ) -> pl.LazyFrame:
+        """Return a table as a Polars LazyFrame whose projection, filters and limits reach the tiers.
+
+        Nothing is read until it is collected; then only segments that may hold wanted rows are opened, and of them only
+        the columns that are needed. The version is fixed here, so that collecting twice gives the same rows, in
+        `(time, _seq)` order as `read` gives them. After a collect `last` shows what was touched; so does
+        `LazyFrame.explain()` on Polars 2.
+
+        Args:
+            table: The table's name.
+            tiers: Tiers that may answer; default all. A hint that leaves segments out warns.
+            as_of: What the store knew then: a version, or an instant with a time of day.
+            columns: Columns of the frame; default the table's own. Hidden ones (`trade_date`, `asset_class`, `_seq`)
+                are there only if they are named.
+
+        Raises:
+            NotFoundError: No such table or version; the nearest is named.
+            InvalidInputError: No such column, or SQL instead of a name.
+            UnsupportedError: A column has ordered categories that were never fixed.
+        """
+        names = ALL_TIER_NAMES if tiers is None else tiers
+        return self._reader.scan(_request(table, names, as_of=as_of, columns=_names(columns), to="lazy"))
 
     def migrate(
         self,
@@ -300,6 +336,7 @@ class HybridStorageManager(StorageBackend):
         dates: Any = None,
         symbols: str | Iterable[str] | None = None,
         params: Mapping[str, Any] | None = None,
+        frames: Mapping[str, Any] | None = None,
         as_of: Any = None,
     ) -> Plan:
         """Return what `read` with the same arguments would touch and why, without opening a file."""
@@ -312,6 +349,7 @@ class HybridStorageManager(StorageBackend):
                 dates=dates,
                 symbols=_names(symbols),
                 params=params or {},
+                frames=frames,
                 as_of=as_of,
             )
         )
@@ -378,10 +416,13 @@ class HybridStorageManager(StorageBackend):
         return known_form(record, schema)
 
 
-def _request(query: str, tiers: str | Iterable[str], **options: Any) -> ReadRequest:
+def _request(
+    query: str, tiers: str | Iterable[str], frames: Mapping[str, Any] | None = None, **options: Any
+) -> ReadRequest:
+    from quantstore.query.frames import open_frames
     from quantstore.query.request import ReadRequest
 
-    return ReadRequest(query, parse_tiers(tiers), **options)
+    return ReadRequest(query, parse_tiers(tiers), frames=open_frames(frames), **options)
 
 
 def _names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:

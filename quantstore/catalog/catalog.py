@@ -74,6 +74,7 @@ class _Known:
         """Return what is known under `key`, or what `find` finds."""
         with self._lock:
             if key in self._found:
+                self._found.move_to_end(key)
                 known: _Found = self._found[key]
                 return known
         found = find()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-RESULT_KINDS = ("pandas", "polars", "lazy", "arrow", "reader")
+RESULT_KINDS = ("pandas", "polars", "lazy", "arrow", "reader", "relation")
 _HUGE_INTEGER = pa.decimal128(38, 0)
 DTYPE_BACKENDS = (None, "pyarrow", "numpy_nullable")
 _NULLABLE = {

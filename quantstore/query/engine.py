@@ -76,15 +76,24 @@ class Engine:
             views: Queries by the name the statement calls them.
         """
         with self.cursor(tables) as cursor:
-            for name, query in (views or {}).items():
-                cursor.execute(f"CREATE TEMP VIEW {quote(name)} AS {query}")
-            relation = cursor.sql(sql, params=dict(params) or None)
-            if relation is None:
-                raise InvalidInputError("The statement gives no rows; only SELECT and the like can be read.")
-            reader = interruptible(cursor, lambda: relation.to_arrow_reader(BATCH_ROWS))
+            reader = interruptible(cursor, lambda: _relation(cursor, sql, params, views).to_arrow_reader(BATCH_ROWS))
             yield reader.schema
-            while (batch := interruptible(cursor, lambda: next(reader, None))) is not None:
-                yield batch
+            while batches := interruptible(cursor, lambda: _some(reader)):
+                yield from batches
+
+    def relation(
+        self,
+        sql: str,
+        params: Mapping[str, Any],
+        tables: Mapping[str, pa.Table],
+        views: Mapping[str, str] | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """Return a statement as a relation that has not run yet; see `read` for the arguments."""
+        cursor = self._database().cursor()  # lives as long as the relation
+        with explained():
+            for name, table in tables.items():
+                cursor.register(name, table)
+            return _relation(cursor, sql, params, views)
 
     def evaluate(self, expressions: list[str], params: Mapping[str, Any]) -> list[Any]:
         """Return the values of column-free expressions; an expression that fails fails all, as None."""
@@ -145,6 +154,26 @@ class Engine:
             if value is not None:
                 connection.execute(f"SET GLOBAL {name} = '{value}'")
         return connection
+
+
+def _relation(
+    cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any], views: Mapping[str, str] | None
+) -> duckdb.DuckDBPyRelation:
+    for name, query in (views or {}).items():
+        cursor.execute(f"CREATE TEMP VIEW {quote(name)} AS {query}")
+    relation = cursor.sql(sql, params=dict(params) or None)
+    if relation is None:
+        raise InvalidInputError("The statement gives no rows; only SELECT and the like can be read.")
+    return relation
+
+
+def _some(reader: pa.RecordBatchReader) -> list[pa.RecordBatch]:
+    """Return the next batches, about `BATCH_ROWS` rows in all; an empty list at the end."""
+    batches, rows = [], 0
+    while rows < BATCH_ROWS and (batch := next(reader, None)) is not None:
+        batches.append(batch)
+        rows += batch.num_rows
+    return batches
 
 
 def interruptible(cursor: duckdb.DuckDBPyConnection, action: Callable[[], _Made]) -> _Made:

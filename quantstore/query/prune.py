@@ -1,15 +1,14 @@
-"""From WHERE and ON to conditions on the catalog's statistics.
+"""From conditions on rows to conditions on the catalog's statistics.
 
-Only conjuncts that every surviving row of a table reference must meet count, so pruning can skip segments and never
-change an answer. Constants are evaluated by the engine itself; what is not certain prunes nothing.
+Constants are evaluated by the engine itself; what is not certain prunes nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -18,38 +17,17 @@ from sqlglot import exp
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.segment import ASSET_CLASS, TRADE_DATE
 from quantstore.core.timerange import MAX_NS, MIN_NS, TimeRange
+from quantstore.query.conditions import OPPOSITE, Comparison
 from quantstore.query.parse import DIALECT
 from quantstore.rows.form import TableForm
 
 Evaluate = Callable[[list[str]], list[Any]]
 """Evaluates column-free SQL expressions in one go."""
 
-_CONSTANT: tuple[type[exp.Expression], ...] = (
-    exp.Literal,
-    exp.Cast,
-    exp.TryCast,
-    exp.DataType,
-    exp.Interval,
-    exp.Var,
-    exp.Add,
-    exp.Sub,
-    exp.Neg,
-    exp.Paren,
-)
-_CONSTANT += (exp.Placeholder, exp.Parameter, exp.Null, exp.DataTypeParam)
-_OPPOSITE = {exp.GT: exp.LT, exp.GTE: exp.LTE, exp.LT: exp.GT, exp.LTE: exp.GTE, exp.EQ: exp.EQ}
 _OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?|\s[A-Za-z_]+(?:/[A-Za-z_]+)*)$")
 _DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
 _MICROSECOND = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A conjunct `column operator constant`."""
-
-    column: str
-    operator: type[exp.Expression]
-    constants: tuple[exp.Expression, ...]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -64,121 +42,20 @@ class _Bounds:
 
 
 def segment_filter(
-    node: exp.Table,
-    form: TableForm,
-    siblings: Mapping[str, frozenset[str]],
-    params: Mapping[str, Any],
-    evaluate: Evaluate,
+    comparisons: Iterable[Comparison], form: TableForm, params: Mapping[str, Any], evaluate: Evaluate
 ) -> SegmentFilter:
-    """Return the conditions that rows of a table reference must meet.
+    """Return the conditions that segments of a table must meet, from those that rows must.
 
     Args:
-        node: The reference.
+        comparisons: What rows must meet.
         form: The table's form.
-        siblings: Lower-cased column names of the other stored tables of the same FROM, by alias.
         params: Bound values by name.
         evaluate: See `Evaluate`.
     """
     bounds = _Bounds()
-    for comparison in comparisons(node, form, siblings):
+    for comparison in comparisons:
         _sort_in(comparison, form, params, bounds)
-    return _evaluated(bounds, form, evaluate)
-
-
-def comparisons(node: exp.Table, form: TableForm, siblings: Mapping[str, frozenset[str]]) -> Iterator[Comparison]:
-    """Yield the conjuncts that compare a column of this reference with constants."""
-    select = node.find_ancestor(exp.Select)
-    if select is None or select.args.get("sample") or node.args.get("sample") or node.args.get("pivots"):
-        return
-    if isinstance(node.args.get("alias"), exp.TableAlias) and node.args["alias"].args.get("columns"):
-        return  # the columns go by other names here
-    joins = _joins(select)
-    join = next((one for one in joins if one.this is node), None)
-    is_first = isinstance(node.parent, exp.From) and node.parent.parent is select
-    if not (join or is_first) or any(_is_positional(one) for one in joins):
-        return
-    if join is not None and (_join_word(join, "method") == "ASOF" or _join_word(join, "kind") in {"SEMI", "ANTI"}):
-        return
-    conditions = []
-    if select.args.get("where") is not None:
-        conditions.append(select.args["where"].this)
-    if join is not None and join.args.get("on") is not None and _join_word(join, "side") in {"", "LEFT"}:
-        conditions.append(join.args["on"])
-    for condition in conditions:
-        for conjunct in _conjuncts(condition):
-            comparison = _comparison(conjunct, node, form, siblings)
-            if comparison is not None:
-                yield comparison
-
-
-def _joins(select: exp.Select) -> list[exp.Join]:
-    start = select.args.get("from_") or select.args.get("from")
-    inner = start.this.args.get("joins") if start is not None else None
-    return [*(select.args.get("joins") or []), *(inner or [])]
-
-
-def _join_word(join: exp.Expression, part: str) -> str:
-    return str(join.args.get(part) or "").upper()
-
-
-def _is_positional(join: exp.Join) -> bool:
-    return "POSITIONAL" in (_join_word(join, "method"), _join_word(join, "kind"))
-
-
-def _conjuncts(condition: exp.Expression) -> Iterator[exp.Expression]:
-    if isinstance(condition, exp.And):
-        yield from _conjuncts(condition.left)
-        yield from _conjuncts(condition.right)
-    elif isinstance(condition, exp.Paren):
-        yield from _conjuncts(condition.this)
-    else:
-        yield condition
-
-
-def _comparison(
-    conjunct: exp.Expression, node: exp.Table, form: TableForm, siblings: Mapping[str, frozenset[str]]
-) -> Comparison | None:
-    if isinstance(conjunct, exp.Between):
-        parts = (conjunct.args["low"], conjunct.args["high"])
-        column = _own_column(conjunct.this, node, form, siblings)
-        plain = not conjunct.args.get("symmetric")
-        return Comparison(column, exp.Between, parts) if column and plain and all(map(is_constant, parts)) else None
-    if isinstance(conjunct, exp.In):
-        column = _own_column(conjunct.this, node, form, siblings)
-        listed = tuple(conjunct.expressions) or ((conjunct.args["field"],) if conjunct.args.get("field") else ())
-        return Comparison(column, exp.In, listed) if column and listed and all(map(is_constant, listed)) else None
-    if type(conjunct) not in _OPPOSITE:
-        return None
-    left, right, operator = conjunct.left, conjunct.right, type(conjunct)
-    column = _own_column(left, node, form, siblings)
-    if column is None:
-        left, right, operator = right, left, _OPPOSITE[operator]
-        column = _own_column(left, node, form, siblings)
-    if column is None:
-        return None
-    if isinstance(right, exp.Any) and operator is exp.EQ and isinstance(right.this.unnest(), _CONSTANT):
-        return Comparison(column, exp.In, (right.this.unnest(),))
-    return Comparison(column, operator, (right,)) if is_constant(right) else None
-
-
-def is_constant(node: exp.Expression) -> bool:
-    """Whether an expression has no column, no function and so the same value whenever it is evaluated."""
-    return all(isinstance(part, _CONSTANT) for part in node.walk())
-
-
-def _own_column(
-    node: exp.Expression, table: exp.Table, form: TableForm, siblings: Mapping[str, frozenset[str]]
-) -> str | None:
-    """Return the column of this reference that `node` certainly means, or None."""
-    if not isinstance(node, exp.Column) or node.args.get("db"):
-        return None
-    by_fold = {name.casefold(): name for name in form.schema.names}
-    name = by_fold.get(node.name.casefold())
-    if name is None:
-        return None
-    if node.table:
-        return name if node.table.casefold() == table.alias_or_name.casefold() else None
-    return name if all(name.casefold() not in columns for columns in siblings.values()) else None
+    return _evaluated(bounds, form, params, evaluate)
 
 
 def _sort_in(comparison: Comparison, form: TableForm, params: Mapping[str, Any], bounds: _Bounds) -> None:
@@ -210,7 +87,7 @@ def _sort_in_range(
 ) -> None:
     if operator is exp.Between:
         into += [(exp.GTE, constants[0]), (exp.LTE, constants[1])]
-    elif operator in _OPPOSITE:
+    elif operator in OPPOSITE:
         into.append((operator, constants[0]))
 
 
@@ -242,37 +119,75 @@ def _texts(constants: Sequence[exp.Expression], params: Mapping[str, Any]) -> tu
     return tuple(values) if all(isinstance(value, str) for value in values) else None
 
 
-def _evaluated(bounds: _Bounds, form: TableForm, evaluate: Evaluate) -> SegmentFilter:
+def _evaluated(bounds: _Bounds, form: TableForm, params: Mapping[str, Any], evaluate: Evaluate) -> SegmentFilter:
     result = replace(
         EVERYTHING, symbols=_intersection(bounds.symbols), asset_classes=_intersection(bounds.asset_classes)
     )
     kind = form.schema.field(form.spec.time).type
     zoned = pa.types.is_timestamp(kind) and kind.tz is not None
-    times = [(op, node) for op, node in bounds.time if zoned or not _names_zone(node)]
     cast = "TIMESTAMPTZ" if zoned else "DATE" if pa.types.is_date(kind) else "TIMESTAMP"
-    texts = [f"epoch_us(TRY_CAST(({node.sql(DIALECT)}) AS {cast}))" for _, node in times]
-    texts += [f"TRY_CAST(({node.sql(DIALECT)}) AS DATE)" for _, node in bounds.day]
-    flat = [node for group in bounds.days for node in group]
-    texts += [f"TRY_CAST(({node.sql(DIALECT)}) AS DATE)" for node in flat]
-    if not texts:
-        return result
-    values = evaluate(texts)
-    stamps, days, listed = (
-        values[: len(times)],
-        values[len(times) : len(times) + len(bounds.day)],
-        iter(values[-len(flat) :]),
-    )
-    for (operator, _), micros in zip(times, stamps, strict=True):
-        result = replace(result, time=result.time.intersect(_time_range(operator, micros)))
-    for (operator, _), day in zip(bounds.day, days, strict=True):
-        result = _with_day(result, operator, day, form)
+    times = [(operator, node) for operator, node in bounds.time if zoned or not _names_zone(node)]
+    values = _Values(params, evaluate)
+    for _, node in times:
+        values.want(node, f"epoch_us(TRY_CAST(({node.sql(DIALECT)}) AS {cast}))")
+    days = [node for _, node in bounds.day] + [node for group in bounds.days for node in group]
+    for node in days:
+        values.want(node, f"TRY_CAST(({node.sql(DIALECT)}) AS DATE)")
+    values.fetch()
+    for operator, node in times:
+        result = replace(result, time=result.time.intersect(_time_range(operator, values.micros(node))))
+    for operator, node in bounds.day:
+        result = _with_day(result, operator, values.day(node), form)
     for group in bounds.days:
-        wanted = [next(listed) for _ in group]
-        if all(isinstance(day, date) for day in wanted):
-            floors = {form.spec.grain.floor(day) for day in wanted}
+        wanted = [values.day(node) for node in group]
+        if all(day is not None for day in wanted):
+            floors = {form.spec.grain.floor(day) for day in wanted if day is not None}
             kept = floors if result.days is None else floors & set(result.days)
             result = replace(result, days=tuple(sorted(kept)))
     return result
+
+
+class _Values:
+    """Values of constants: of stamps bound as parameters at once, of all others in one question to the engine."""
+
+    def __init__(self, params: Mapping[str, Any], evaluate: Evaluate) -> None:
+        self._params = params
+        self._evaluate = evaluate
+        self._texts: dict[int, str] = {}
+        self._values: dict[int, Any] = {}
+
+    def want(self, node: exp.Expression, text: str) -> None:
+        """Ask for a constant, which the engine evaluates as `text`."""
+        name = _parameter_name(node)
+        bound = self._params.get(name) if name is not None else None
+        if isinstance(bound, datetime) and text.startswith("epoch_us"):
+            self._values[id(node)] = _micros(bound)
+        else:
+            self._texts[id(node)] = text
+
+    def fetch(self) -> None:
+        """Evaluate what was asked for."""
+        if self._texts:
+            self._values |= zip(self._texts, self._evaluate(list(self._texts.values())), strict=True)
+
+    def micros(self, node: exp.Expression) -> int | None:
+        """Return microseconds since the epoch."""
+        value = self._values[id(node)]
+        return value if isinstance(value, int) else None
+
+    def day(self, node: exp.Expression) -> date | None:
+        """Return a date."""
+        value = self._values[id(node)]
+        return value if isinstance(value, date) else None
+
+
+def _micros(stamp: datetime) -> int:
+    """Return microseconds since the epoch, of a naive stamp as if it were in UTC; finer digits are cut off."""
+    if hasattr(stamp, "to_pydatetime"):
+        stamp = stamp.to_pydatetime(warn=False)
+    if stamp.tzinfo is None:
+        stamp = stamp.replace(tzinfo=UTC)
+    return (stamp - _EPOCH) // timedelta(microseconds=1)
 
 
 def _names_zone(node: exp.Expression) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from quantstore.catalog.segments import SegmentFilter
+from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.warn import warn_caller
 from quantstore.errors import (
     IntegrityError,
@@ -24,21 +27,33 @@ from quantstore.query.convert import convert
 from quantstore.query.held import REPLANS, Held, has_moved
 from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
 from quantstore.query.memory import parse_bytes, refuse_larger
+from quantstore.query.narrowing import both
 from quantstore.query.plan import Plan, plan_scan
 from quantstore.query.report import ReadReport
 from quantstore.query.request import ReadRequest
 from quantstore.query.resolve import unknown_table
+from quantstore.query.spelled import as_sql
 from quantstore.rows.form import TableForm, known_form, match_column
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from quantstore.catalog.catalog import Catalog, View
     from quantstore.catalog.records import TableRecord
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
+    from quantstore.query.preparer import Preparer
     from quantstore.query.statement import Statement
     from quantstore.stores.base import SegmentStore
 
 _Made = TypeVar("_Made")
+
+
+@dataclass(slots=True)
+class Pin:
+    """The version a read is made at; None until its first view of the catalog."""
+
+    version: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,10 @@ class Reader:
         """
         if request.to == "reader":
             return self._stream(request)
+        if request.to == "lazy" and (scanned := self._lazy(request)) is not None:
+            return scanned
+        if request.to == "relation":
+            return self._relation(request)
         begun = time.perf_counter()
         table, plan, frame, planned = self._at_one_version(request, self._whole)
         result = convert(table, request.to, request.dtype_backend, frame)
@@ -78,6 +97,18 @@ class Reader:
         if request.to == "pandas":
             result.attrs["quantstore"] = self.last.summary()
         return result
+
+    def scan(self, request: ReadRequest) -> pl.LazyFrame:
+        """Return a table as a LazyFrame; what a query on it projects, filters and limits is all that is read.
+
+        Raises:
+            NotFoundError: No such table or version.
+            InvalidInputError: A column does not exist, or the query is SQL.
+        """
+        scanned = self._lazy(request)
+        if scanned is None:
+            raise InvalidInputError("scan takes the name of a table; for SQL use read(sql, to='lazy').")
+        return scanned
 
     def explain(self, request: ReadRequest) -> Plan:
         """Return what the read would touch and why, without opening a file."""
@@ -87,10 +118,10 @@ class Reader:
                 return self._plan_bare(view, record, request, explain=True).plan
             return self._plan_sql(view, request, explain=True).plan
 
-    def _whole(self, request: ReadRequest) -> tuple[pa.Table, Plan, Mapping[str, Any] | None, float]:
+    def _whole(self, request: ReadRequest, pin: Pin) -> tuple[pa.Table, Plan, Mapping[str, Any] | None, float]:
         """Return the whole answer as Arrow, its plan, how to restore a frame, and when planning was done."""
         limit = parse_bytes(request.max_bytes)
-        planned, schema, tables = self._run(request)
+        planned, schema, tables = self._run(request, pin)
         done = time.perf_counter()
         frame = planned.form.frame if isinstance(planned, BareRead) else None
         parts, size = [], 0
@@ -103,21 +134,86 @@ class Reader:
             whole = planned.form.empty_table(planned.columns)
         return whole, planned.plan, frame, done
 
-    def _run(self, request: ReadRequest) -> tuple[BareRead | Statement, pa.Schema, Iterator[pa.Table]]:
+    def _run(self, request: ReadRequest, pin: Pin) -> tuple[BareRead | Statement, pa.Schema, Iterator[pa.Table]]:
         """Plan a read and return the plan, the result's schema and its tables, not yet read."""
-        with self._catalog.view(self._version(request.as_of)) as view:
+        with self._view(pin) as view:
             record = self._bare_table(view, request)
             planned = self._plan_bare(view, record, request) if record is not None else self._plan_sql(view, request)
-        _tell_left_out(planned.plan, request)
-        self._catalog.access.record(
-            {choice.placed.segment.segment_id for scan in planned.plan.scans for choice in scan.choices}
-        )
+        self._note(planned.plan, request)
         if isinstance(planned, BareRead):
             schema = pa.schema([planned.form.schema.field(name) for name in planned.columns])
             scan = planned.plan.scans[0]
             return planned, schema, assemble(scan, planned.form, self._stores, planned.rows, planned.columns)
         tables = planned.run(self._engine, self._stores)
         return planned, next(tables).schema, tables
+
+    @contextmanager
+    def _view(self, pin: Pin) -> Iterator[View]:
+        """Open a view of the pinned version; the first one of a read pins the newest."""
+        with self._catalog.view(pin.version) as view:
+            pin.version = view.snapshot.version
+            yield view
+
+    def _note(self, plan: Plan, request: ReadRequest) -> None:
+        """Tell what is left out, and count the segments as read."""
+        _tell_left_out(plan, request)
+        self._catalog.access.record(
+            {choice.placed.segment.segment_id for scan in plan.scans for choice in scan.choices}
+        )
+
+    def _relation(self, request: ReadRequest) -> Any:
+        """Return a relation that has not run; its segments are held until it is dropped."""
+        begun = time.perf_counter()
+        held = Held(self._catalog)
+        try:
+            relation, plan = self._at_one_version(request, self._related)
+        except BaseException:
+            held.release()
+            raise
+        weakref.finalize(relation, held.release)
+        done = time.perf_counter()
+        self.last = ReadReport(plan, None, done - begun, done - begun)
+        return relation
+
+    def _related(self, request: ReadRequest, pin: Pin) -> tuple[Any, Plan]:
+        with self._view(pin) as view:
+            record = self._bare_table(view, request)
+            if record is not None:
+                bare = self._plan_bare(view, record, request)
+                request = replace(request, **as_sql(bare.form, bare.rows, bare.columns))
+            statement = self._plan_sql(view, request)
+        self._note(statement.plan, request)
+        return statement.relation(self._engine, self._stores), statement.plan
+
+    def _lazy(self, request: ReadRequest) -> pl.LazyFrame | None:
+        """Return a scan of the table the query names at the version of now, or None where it is SQL."""
+        from quantstore.query.scan import ScanContext, TableScan  # Polars is loaded by the first scan
+
+        begun = time.perf_counter()
+        parse_bytes(request.max_bytes)
+        pin = Pin(self._version(request.as_of))
+        with self._view(pin) as view:
+            record = self._bare_table(view, request)
+            if record is None:
+                return None
+            planned = self._plan_bare(view, record, request)
+
+        def plan(narrowed: SegmentFilter) -> BareRead:
+            with self._view(pin) as view:
+                return self._plan_bare(view, record, request, narrowed)
+
+        tell = partial(_tell_left_out, request=request)
+        context = ScanContext(self._catalog, self._stores, plan, tell, self._remember)
+        scanned = TableScan(context, planned).lazy()
+        _tell_left_out(planned.plan, request)
+        done = time.perf_counter() - begun
+        self.last = ReadReport(planned.plan, None, done, done)
+        return scanned
+
+    def _remember(self, report: ReadReport, begun: ReadReport | None) -> None:
+        """Take a report for the last read's: of one that begins, or of the end of the one that is the last."""
+        if begun is None or self.last is begun:
+            self.last = report
 
     def _stream(self, request: ReadRequest) -> pa.RecordBatchReader:
         """Return a reader that holds its segments, by a heartbeat, until it is read to the end or dropped."""
@@ -133,15 +229,12 @@ class Reader:
         self.last = ReadReport(planned.plan, None, done - begun, done - begun)
         return pa.RecordBatchReader.from_batches(schema, held.batches(tables, schema))
 
-    def _at_one_version(self, request: ReadRequest, action: Callable[[ReadRequest], _Made]) -> _Made:
+    def _at_one_version(self, request: ReadRequest, action: Callable[[ReadRequest, Pin], _Made]) -> _Made:
         """Run `action`, planning anew at the same version where segments moved away under it."""
-        version = self._version(request.as_of)
-        if version is None:
-            version = self._catalog.snapshot().version
-        pinned = replace(request, as_of=version)
+        pin = Pin(self._version(request.as_of))
         for _ in range(REPLANS):
             try:
-                return action(pinned)
+                return action(request, pin)
             except IntegrityError as error:
                 if not has_moved(self._catalog, error):
                     raise
@@ -183,13 +276,26 @@ class Reader:
         return None
 
     def _plan_sql(self, view: View, request: ReadRequest, *, explain: bool = False) -> Statement:
-        from quantstore.query.statement import prepare  # the SQL parser is loaded by the first SQL query
+        return self._preparer.prepare(view, request, explain=explain)
 
-        return prepare(view, request, self._engine, explain=explain)
+    @cached_property
+    def _preparer(self) -> Preparer:
+        from quantstore.query.preparer import Preparer  # the SQL parser is loaded by the first SQL query
 
-    def _plan_bare(self, view: View, record: TableRecord, request: ReadRequest, *, explain: bool = False) -> BareRead:
-        if request.params:
-            raise InvalidInputError("params= goes with SQL; a bare table takes start=, end=, dates= and symbols=.")
+        return Preparer(self._engine)
+
+    def _plan_bare(
+        self,
+        view: View,
+        record: TableRecord,
+        request: ReadRequest,
+        narrowed: SegmentFilter = EVERYTHING,
+        *,
+        explain: bool = False,
+    ) -> BareRead:
+        if request.params or request.frames.tables:
+            given = "params=" if request.params else "frames="
+            raise InvalidInputError(f"{given} goes with SQL; a bare table takes start=, end=, dates= and symbols=.")
         form = known_form(record)
         spec = form.spec
         span = time_range(request.start, request.end, spec.time, form.schema.field(spec.time).type)
@@ -197,10 +303,10 @@ class Reader:
         if request.symbols is not None and spec.symbol is None:
             raise InvalidInputError(f"Table {spec.name!r} has no symbol column, so symbols= means nothing.")
         floors = None if wanted_days is None else tuple(sorted({spec.grain.floor(day) for day in wanted_days}))
-        wanted = SegmentFilter(time=span, days=floors, symbols=request.symbols)
+        wanted = both(SegmentFilter(time=span, days=floors, symbols=request.symbols), narrowed)
         scan = plan_scan(view, record, spec.name, wanted, request.tiers, explain=explain)
         plan = Plan(request.query, view.snapshot.version, view.snapshot.generation, (scan,), request.tiers)
-        return BareRead(plan, form, RowFilter(span, request.symbols, wanted_days), _columns(form, request))
+        return BareRead(plan, form, RowFilter(wanted.time, wanted.symbols, wanted_days), _columns(form, request))
 
 
 def _columns(form: TableForm, request: ReadRequest) -> tuple[str, ...]:

@@ -47,6 +47,15 @@ class Relations:
             parts += build(store, scan, form, list(choices), columns)
         return " UNION ALL ".join(parts) if parts else _empty(form, columns)
 
+    def frame(self, rows: pa.Table, columns: Sequence[str]) -> str:
+        """Return SQL that gives `columns` of a caller's frame in the engine's types."""
+        return self._registered(rows.select(list(columns)), columns)
+
+    def _registered(self, table: pa.Table, columns: Sequence[str]) -> str:
+        name = f"__quantstore_{len(self.tables)}"
+        self.tables[name] = physical.to_engine(table)
+        return f"SELECT {', '.join(map(quote, columns))} FROM {name}"
+
     def _arrow(
         self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]
     ) -> list[str]:
@@ -55,9 +64,7 @@ class Relations:
         for choice in choices:
             with located(scan, choice):
                 tables.append(store.read(form.layout, choice.copy, choice.placed.segment.partition, selection))
-        name = f"__quantstore_{len(self.tables)}"
-        self.tables[name] = physical.to_engine(pa.concat_tables(tables))
-        return [f"SELECT {', '.join(map(quote, columns))} FROM {name}"]
+        return [self._registered(pa.concat_tables(tables), columns)]
 
     def _parquet(
         self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]

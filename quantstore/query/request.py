@@ -9,6 +9,7 @@ from typing import Any
 from quantstore.core.tier import ALL_TIERS, Tier
 from quantstore.errors import InvalidInputError
 from quantstore.query.convert import check_kind
+from quantstore.query.frames import NO_FRAMES, Frames
 
 MISSING = ("warn", "raise", "ignore")
 
@@ -26,6 +27,7 @@ class ReadRequest:
         symbols: Symbols wanted.
         columns: Columns wanted.
         params: Values for `$name` in SQL.
+        frames: The caller's frames that SQL may name as tables.
         as_of: Version, or instant with a time of day.
         to: Kind of result.
         dtype_backend: pandas dtypes, see `convert`.
@@ -41,6 +43,7 @@ class ReadRequest:
     symbols: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    frames: Frames = NO_FRAMES
     as_of: Any = None
     to: str = "pandas"
     dtype_backend: str | None = None

@@ -106,20 +106,21 @@ class Migrator:
             InvalidInputError: `where` is no condition on the rows of this table.
         """
         from quantstore.query.parse import parse_condition
-        from quantstore.query.statement import prepare
+        from quantstore.query.preparer import Preparer
 
         problem = f"where={where!r} is not a condition on the rows of table {self._record.name!r}."
         if parse_condition(where) is None:
             raise InvalidInputError(problem)
         query = f'SELECT "_seq" FROM {quote(self._record.name)} WHERE ({where})'
         with self._catalog.view() as view:
-            statement = prepare(view, ReadRequest(query), self._engine)
+            statement = Preparer(self._engine).prepare(view, ReadRequest(query))
         if len(statement.sources) != 1 or statement.views:
             raise InvalidInputError(problem)
         return lambda placed: self._rows(statement, placed)
 
     def _rows(self, statement: Statement, placed: PlacedSegment) -> pa.Array:
         source = statement.sources[0]
+        assert source.scan is not None  # noqa: S101 - the one table is a stored one
         scan = replace(source.scan, choices=(Choice(placed, placed.primary),), left_out=())
         alone = replace(statement, sources=(replace(source, scan=scan),))
         tables = list(alone.run(self._engine, self._stores))
