@@ -76,10 +76,12 @@ class Engine:
             views: Queries by the name the statement calls them.
         """
         with self.cursor(tables) as cursor:
-            reader = interruptible(cursor, lambda: _relation(cursor, sql, params, views).to_arrow_reader(BATCH_ROWS))
+            reader, batches = interruptible(cursor, lambda: _started(_relation(cursor, sql, params, views)))
             yield reader.schema
-            while batches := interruptible(cursor, lambda: _some(reader)):
+            while batches:
                 yield from batches
+                is_all = sum(batch.num_rows for batch in batches) < BATCH_ROWS
+                batches = [] if is_all else interruptible(cursor, lambda: _some(reader))
 
     def relation(
         self,
@@ -167,8 +169,13 @@ def _relation(
     return relation
 
 
+def _started(relation: duckdb.DuckDBPyRelation) -> tuple[pa.RecordBatchReader, list[pa.RecordBatch]]:
+    reader = relation.to_arrow_reader(BATCH_ROWS)
+    return reader, _some(reader)
+
+
 def _some(reader: pa.RecordBatchReader) -> list[pa.RecordBatch]:
-    """Return the next batches, about `BATCH_ROWS` rows in all; an empty list at the end."""
+    """Return the next batches; fewer than `BATCH_ROWS` rows in all are the last ones."""
     batches, rows = [], 0
     while rows < BATCH_ROWS and (batch := next(reader, None)) is not None:
         batches.append(batch)

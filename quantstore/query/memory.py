@@ -22,6 +22,7 @@ _UNITS = {
 }
 _SIZE = re.compile(r"^\s*([\d.]+)\s*([a-z]*)\s*$", re.IGNORECASE)
 _FALLBACK_FREE = 4 * 2**30
+_SMALL_BYTES = 16 * 2**20
 
 
 def free_memory() -> int:
@@ -54,19 +55,28 @@ def parse_bytes(value: int | str | None) -> int | None:
     return int(float(found.group(1)) * _UNITS[unit])
 
 
-def refuse_larger(size: int, limit: int | None) -> None:
-    """Refuse a result of `size` bytes where it exceeds `limit`.
+class SizeLimit:
+    """The largest size a result may have, see `parse_bytes`; free memory is not looked at for small results."""
 
-    Raises:
-        ResultTooLarge: Names the ways out.
-    """
-    if limit is not None and size > limit:
-        raise ResultTooLarge(
-            f"The result takes at least {human_bytes(size)}, more than the {human_bytes(limit)} allowed. Select fewer "
-            "rows or columns, read it bit by bit with to='reader', or raise max_bytes.",
-            size_bytes=size,
-            max_bytes=limit,
-        )
+    def __init__(self, value: int | str | None) -> None:
+        self._is_auto = value == "auto"
+        self._bytes = None if self._is_auto else parse_bytes(value)
+
+    def check(self, size: int) -> None:
+        """Refuse a result of `size` bytes where it exceeds the limit.
+
+        Raises:
+            ResultTooLarge: Names the ways out.
+        """
+        if self._is_auto and size > _SMALL_BYTES:
+            self._bytes, self._is_auto = parse_bytes("auto"), False
+        if self._bytes is not None and size > self._bytes:
+            raise ResultTooLarge(
+                f"The result takes at least {human_bytes(size)}, more than the {human_bytes(self._bytes)} allowed. "
+                "Select fewer rows or columns, read it bit by bit with to='reader', or raise max_bytes.",
+                size_bytes=size,
+                max_bytes=self._bytes,
+            )
 
 
 def release_unused() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from quantstore.errors import InvalidInputError
 
+_FIRST_YEAR, _LAST_YEAR = 1678, 2261
+
 
 def bind(params: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """Return the values of the parameters a statement names, as plain Python values.
@@ -59,9 +61,21 @@ def kind_of(value: Any) -> str:
     return "text" if isinstance(value, str) else "other"
 
 
-def engine_value(value: Any) -> Any:
-    """Return a plain value in the form that the engine binds without loss: stamps finer than a microsecond as such."""
-    if not kind_of(value).endswith("_ns"):
+def fits_ns(value: Any) -> bool:
+    """Whether a plain value is no stamp, or one that nanoseconds in 64 bits can hold."""
+    if isinstance(value, datetime):
+        return _FIRST_YEAR <= value.year <= _LAST_YEAR
+    return not isinstance(value, list) or all(map(fits_ns, value))
+
+
+def engine_value(value: Any, *, as_ns: bool = False) -> Any:
+    """Return a plain value in the form that the engine binds without loss: stamps finer than a microsecond as such.
+
+    Args:
+        value: See `plain`.
+        as_ns: Whether to bind a stamp with nanoseconds even if it has none.
+    """
+    if not as_ns and not kind_of(value).endswith("_ns"):
         return value
     import duckdb
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import pyarrow as pa
 from sqlglot import exp
 
 from quantstore.errors import InvalidInputError
@@ -58,12 +59,14 @@ class Prepared:
         references: What the placeholders stand for.
         outputs: What is known of each result column, or None.
         schemas: The schemas it holds for: the schema id of each stored table, None of a name that was no table.
+        refined: Parameters to be bound with nanoseconds, though their values have none.
     """
 
     sql: str
     references: tuple[Reference, ...]
     outputs: tuple[OutputColumn, ...] | None
     schemas: Mapping[str, int | None]
+    refined: frozenset[str]
 
     def fits(self, view: View) -> bool:
         """Whether the names still mean tables of the same form."""
@@ -80,7 +83,9 @@ class _Found:
     is_frame: bool
 
 
-def analyse(tree: exp.Expression, view: View, kinds: Mapping[str, str], frames: Mapping[str, TableForm]) -> Prepared:
+def analyse(
+    tree: exp.Expression, view: View, kinds: Mapping[str, str], frames: Mapping[str, TableForm], *, can_refine: bool
+) -> Prepared:
     """Analyse a parsed statement.
 
     Args:
@@ -88,6 +93,7 @@ def analyse(tree: exp.Expression, view: View, kinds: Mapping[str, str], frames: 
         view: Where its tables are looked up.
         kinds: Kinds of the values bound to `$name`, as `rewrite` takes them.
         frames: Forms of the caller's frames by lower-cased name.
+        can_refine: Whether every bound stamp can be held in nanoseconds.
 
     Raises:
         InvalidInputError: It does more than read.
@@ -99,11 +105,12 @@ def analyse(tree: exp.Expression, view: View, kinds: Mapping[str, str], frames: 
     around, tree = _unwrapped(tree.copy())
     found, schemas = _resolve(view, tree, frames)
     forms = {one.form.spec.name.casefold(): one.form for one in found}
+    refined = _refined(tree, kinds, forms.values()) if can_refine else frozenset()
     rewritten = rewrite(
         tree,
         {name: form.schema for name, form in forms.items()},
         {name: frozenset(form.hidden) for name, form in forms.items()},
-        kinds,
+        {name: f"{kind}_ns" if name in refined else kind for name, kind in kinds.items()},
     )
     token = uuid4().hex[:8]  # no name in the query can be the placeholder's by accident
     references = tuple(_reference(one, number, token, found, rewritten.hidden) for number, one in enumerate(found))
@@ -112,7 +119,33 @@ def analyse(tree: exp.Expression, view: View, kinds: Mapping[str, str], frames: 
     if around is not None:
         around.set("this", statement)
         statement, outputs = around, None
-    return Prepared(statement.sql(DIALECT), references, outputs, schemas)
+    return Prepared(statement.sql(DIALECT), references, outputs, schemas, refined)
+
+
+def _refined(tree: exp.Expression, kinds: Mapping[str, str], forms: Iterable[TableForm]) -> frozenset[str]:
+    """Return the stamps that are only ever compared with columns, where every stamp in the tables has nanoseconds.
+
+    Beside such a column the engine takes a stamp with nanoseconds as it is; one without is cast, row by row.
+    """
+    stamps = [field.type for form in forms for field in form.schema if "timestamp" in str(field.type)]
+    if not stamps or any(not pa.types.is_timestamp(kind) or kind.unit != "ns" for kind in stamps):
+        return frozenset()
+    if len({kind.tz is None for kind in stamps}) > 1:
+        return frozenset()
+    stamp = "naive" if stamps[0].tz is None else "zoned"
+    used: dict[str, list[bool]] = {}
+    for node in tree.find_all(exp.Placeholder, exp.Parameter):
+        used.setdefault(node.name.lower(), []).append(_is_compared(node))
+    return frozenset(name for name, kind in kinds.items() if kind == stamp and all(used.get(name.lower(), [False])))
+
+
+def _is_compared(node: exp.Expression) -> bool:
+    parent = node.parent
+    if isinstance(parent, exp.Between):
+        return isinstance(parent.this, exp.Column)
+    if not isinstance(parent, exp.GT | exp.GTE | exp.LT | exp.LTE | exp.EQ):
+        return False
+    return isinstance(parent.left, exp.Column) or isinstance(parent.right, exp.Column)
 
 
 def _unwrapped(tree: exp.Expression) -> tuple[exp.Expression | None, exp.Expression]:

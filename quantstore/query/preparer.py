@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from quantstore.catalog.segments import EVERYTHING
 from quantstore.errors import InvalidInputError, UnsupportedError
-from quantstore.query.parameters import bind, engine_value, kind_of
+from quantstore.query.parameters import bind, engine_value, fits_ns, kind_of
 from quantstore.query.parse import parse
 from quantstore.query.plan import Plan, plan_scan
 from quantstore.query.prepared import Prepared, analyse, mentioned
@@ -66,16 +66,17 @@ class Preparer:
         refuse_stored_names(view, frames)
         params = bind(request.params, self._parameter_names(request.query))
         kinds = {name: kind_of(value) for name, value in params.items()}
+        can_refine = all(map(fits_ns, params.values()))
         tree = parse(request.query)
         if tree is None:
             return self._unparsed(view, request, params, explain=explain)
-        key = (request.query, tuple(kinds.items()), frames.key)
+        key = (request.query, tuple(kinds.items()), can_refine, frames.key)
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None:
                 self._entries.move_to_end(key)
         if entry is None or not entry.prepared.fits(view):
-            entry = _Entry(analyse(tree, view, kinds, frames.forms))
+            entry = _Entry(analyse(tree, view, kinds, frames.forms, can_refine=can_refine))
             self._remember(key, entry)
         run = None if explain or frames.tables else _run_key(params, request, view.snapshot)
         if run is not None and entry.last_run is not None and entry.last_run[0] == run:
@@ -100,7 +101,7 @@ class Preparer:
         *,
         explain: bool,
     ) -> Statement:
-        bound = {name: engine_value(value) for name, value in params.items()}
+        bound = {name: engine_value(value, as_ns=name in prepared.refined) for name, value in params.items()}
         sources = []
         for one in prepared.references:
             if one.is_frame:

@@ -26,7 +26,7 @@ from quantstore.query.assemble import RowFilter, assemble, unified
 from quantstore.query.convert import convert
 from quantstore.query.held import REPLANS, Held, has_moved
 from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
-from quantstore.query.memory import parse_bytes, refuse_larger
+from quantstore.query.memory import SizeLimit, parse_bytes
 from quantstore.query.narrowing import both
 from quantstore.query.plan import Plan, plan_scan
 from quantstore.query.report import ReadReport
@@ -120,14 +120,14 @@ class Reader:
 
     def _whole(self, request: ReadRequest, pin: Pin) -> tuple[pa.Table, Plan, Mapping[str, Any] | None, float]:
         """Return the whole answer as Arrow, its plan, how to restore a frame, and when planning was done."""
-        limit = parse_bytes(request.max_bytes)
+        limit = SizeLimit(request.max_bytes)
         planned, schema, tables = self._run(request, pin)
         done = time.perf_counter()
         frame = planned.form.frame if isinstance(planned, BareRead) else None
         parts, size = [], 0
         for table in tables:
             size += table.nbytes
-            refuse_larger(size, limit)
+            limit.check(size)
             parts.append(table)
         whole = _joined(parts, schema)
         if isinstance(planned, BareRead) and not whole.num_rows:
@@ -145,7 +145,8 @@ class Reader:
             scan = planned.plan.scans[0]
             return planned, schema, assemble(scan, planned.form, self._stores, planned.rows, planned.columns)
         tables = planned.run(self._engine, self._stores)
-        return planned, next(tables).schema, tables
+        first = next(tables)
+        return planned, first.schema, _after(first, tables)
 
     @contextmanager
     def _view(self, pin: Pin) -> Iterator[View]:
@@ -316,6 +317,13 @@ def _columns(form: TableForm, request: ReadRequest) -> tuple[str, ...]:
     asked = [match_column(form.schema, name, form.spec.name) for name in request.columns]
     index = form.frame.get("index", []) if request.to == "pandas" and request.dtype_backend is None else []
     return tuple(dict.fromkeys([*index, *asked]))
+
+
+def _after(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield a table that was looked at, then the others; closing it closes them."""
+    yield first
+    del first
+    yield from rest
 
 
 def _joined(parts: list[pa.Table], schema: pa.Schema) -> pa.Table:

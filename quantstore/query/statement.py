@@ -66,7 +66,7 @@ class Statement:
     views: bool = False
 
     def run(self, engine: Engine, stores: Mapping[Tier, SegmentStore]) -> Iterator[pa.Table]:
-        """Yield an empty table with the result's schema, then the result bit by bit.
+        """Yield the result bit by bit; where there is none, an empty table of its schema.
 
         Raises:
             IntegrityError: A needed copy is damaged or gone; table, partition and tier are named.
@@ -76,9 +76,12 @@ class Statement:
         stream = engine.read(sql, self.params, tables, views)
         try:
             schema = next(stream)
-            yield restored(schema.empty_table(), self.outputs, forms)
+            is_empty = True
             for batch in stream:
+                is_empty = False
                 yield restored(pa.Table.from_batches([batch]), self.outputs, forms)
+            if is_empty:
+                yield restored(schema.empty_table(), self.outputs, forms)
         except IntegrityError:
             self._find_damage(stores)
             raise
