@@ -1,0 +1,87 @@
+"""What the same SQL text costs the second time, beside the engine alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from data import FOUR, ONE
+from job import Contender, Job, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench import Bench
+
+RAW = "raw engine, same final SQL and relations"
+
+
+@dataclass(slots=True)
+class Statement:
+    """What the store hands to its engine: the final SQL, its parameters and the Arrow tables it names."""
+
+    sql: str = ""
+    params: dict[str, Any] | None = None
+    connection: Any = None
+
+    def run(self) -> Any:
+        """Run it on a database of its own."""
+        return self.connection.execute(self.sql, self.params or None).to_arrow_table()
+
+
+def listen(store: Any, ask: Callable[[], Any]) -> Statement:
+    """Ask once and return what reached the engine."""
+    from peers.duckdb import connect
+
+    engine, found = store._engine, Statement()  # noqa: SLF001 - only here the final SQL can be seen
+    read = engine.read
+
+    def recorded(sql: str, params: Any, tables: Any, views: Any = None) -> Any:
+        found.sql, found.params, found.connection = sql, dict(params), connect()
+        for name, table in tables.items():
+            found.connection.register(name, table)
+        return read(sql, params, tables, views)
+
+    engine.read = recorded
+    try:
+        ask()
+    finally:
+        del engine.read
+    if not found.sql:
+        raise RuntimeError("the store did not hand the statement to its engine by Engine.read")
+    return found
+
+
+def repeat(tier: str, question: str) -> Callable[[Bench], list[Contender]]:
+    """Return what makes the contenders for a question to a tier."""
+
+    def contenders(bench: Bench) -> list[Contender]:
+        own = bench.own
+        kept: list[Statement] = []
+
+        def ask() -> Any:
+            return getattr(own, question)(getattr(own, tier))
+
+        def again() -> Any:
+            return kept[0].run()
+
+        def ready() -> None:
+            ask()
+            kept[:] = [listen(getattr(own, tier), ask)]
+
+        return [
+            Contender("quantstore", ask, ready=ask),
+            Contender(RAW, again, "duckdb", ready=ready),
+        ]
+
+    return contenders
+
+
+TARGET = Target("adds under 1 ms over the raw engine", "added", 0.001, (RAW,))
+JOBS = [
+    Job("repeat-hot", "Repeat of the same SQL text, window from hot", (ONE, FOUR), repeat("hot", "window"), (TARGET,)),
+    Job(
+        "repeat-cold", "Repeat of the same SQL text, window from cold", (ONE, FOUR), repeat("cold", "window"), (TARGET,)
+    ),
+    Job("repeat-bars", "Repeat of the same SQL text, bars from hot", (ONE, FOUR), repeat("hot", "bars"), (TARGET,)),
+]
