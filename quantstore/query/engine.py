@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -14,11 +13,12 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from quantstore.errors import CapacityError, IntegrityError, InvalidInputError, UnsupportedError
+from quantstore.errors import InvalidInputError
+from quantstore.query.failures import explained, spill_folder
+from quantstore.query.mistakes.refusals import check_statements
 from quantstore.stores.engine_types import quote
 
 BATCH_ROWS = 100_000
-_READ_TYPES = {"SELECT", "MULTI"}
 _STOP_SECONDS = 10.0
 _STOP_TRIES = 200
 _Made = TypeVar("_Made")
@@ -116,13 +116,7 @@ class Engine:
         """
         with self.cursor() as cursor:
             statements = cursor.extract_statements(sql)
-        if len(statements) != 1:
-            raise InvalidInputError(f"Give one statement at a time; this text has {len(statements)}.")
-        kind = str(statements[0].type).rpartition(".")[2]
-        if kind not in _READ_TYPES:
-            raise InvalidInputError(
-                f"Only statements that read are run here, and this is {kind}; change data with write() and the like."
-            )
+        check_statements([statement.type.name for statement in statements], sql)
         return frozenset(statements[0].named_parameters)
 
     def close(self) -> None:
@@ -150,7 +144,7 @@ class Engine:
         if duckdb.__version__.startswith("1."):
             # DuckDB 1.5 pushes Bloom filters of joins into Arrow scans, which then refuse them.
             connection.execute("SET GLOBAL disabled_optimizers = 'join_filter_pushdown'")
-        spill = f"{tempfile.gettempdir()}/quantstore-{os.getpid()}".replace("'", "''")
+        spill = f"{spill_folder()}/quantstore-{os.getpid()}".replace("'", "''")
         connection.execute(f"SET GLOBAL temp_directory = '{spill}'")
         for name, value in self._config.items():
             if value is not None:
@@ -215,28 +209,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turn the engine's errors into ours; Ctrl-C stays KeyboardInterrupt."""
-    try:
-        yield
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
-    except duckdb.OutOfMemoryException as error:
-        raise CapacityError(f"The query needs more memory than the engine may use: {_text(error)}") from error
-    except (duckdb.IOException, duckdb.HTTPException) as error:
-        raise IntegrityError(f"A file could not be read: {_text(error)}") from error
-    except duckdb.NotImplementedException as error:
-        raise UnsupportedError(_text(error)) from error
-    except duckdb.Error as error:
-        raise InvalidInputError(_text(error)) from error
-    except RuntimeError as error:
-        if "interrupted" in str(error).lower():
-            raise KeyboardInterrupt from None
-        raise
-
-
-def _text(error: BaseException) -> str:
-    return str(error).strip()

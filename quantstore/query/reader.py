@@ -27,6 +27,8 @@ from quantstore.query.convert import convert
 from quantstore.query.held import REPLANS, Held, has_moved
 from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
 from quantstore.query.memory import SizeLimit, parse_bytes
+from quantstore.query.mistakes.refusals import refused_word
+from quantstore.query.mistakes.telling import telling, told_tables
 from quantstore.query.narrowing import both
 from quantstore.query.plan import Plan, plan_scan
 from quantstore.query.report import ReadReport
@@ -144,7 +146,7 @@ class Reader:
             schema = pa.schema([planned.form.schema.field(name) for name in planned.columns])
             scan = planned.plan.scans[0]
             return planned, schema, assemble(scan, planned.form, self._stores, planned.rows, planned.columns)
-        tables = planned.run(self._engine, self._stores)
+        tables = told_tables(planned.run(self._engine, self._stores), request, self._catalog, pin.version)
         first = next(tables)
         return planned, first.schema, _after(first, tables)
 
@@ -184,7 +186,8 @@ class Reader:
                 request = replace(request, **as_sql(bare.form, bare.rows, bare.columns))
             statement = self._plan_sql(view, request)
         self._note(statement.plan, request)
-        return statement.relation(self._engine, self._stores), statement.plan
+        with telling(request, self._catalog, pin.version):
+            return statement.relation(self._engine, self._stores), statement.plan
 
     def _lazy(self, request: ReadRequest) -> pl.LazyFrame | None:
         """Return a scan of the table the query names at the version of now, or None where it is SQL."""
@@ -269,7 +272,7 @@ class Reader:
         if record is not None:
             return record
         if text.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
-            raise unknown_table(view, text)
+            raise refused_word(text) or unknown_table(view, text)
         if request.has_row_options:
             raise InvalidInputError(
                 "start=, end=, dates=, symbols= and columns= go with the name of a table; in SQL use WHERE and SELECT."
@@ -277,7 +280,8 @@ class Reader:
         return None
 
     def _plan_sql(self, view: View, request: ReadRequest, *, explain: bool = False) -> Statement:
-        return self._preparer.prepare(view, request, explain=explain)
+        with telling(request, self._catalog, view.snapshot.version):
+            return self._preparer.prepare(view, request, explain=explain)
 
     @cached_property
     def _preparer(self) -> Preparer:
