@@ -123,6 +123,7 @@ def rewrite(
     named = {table: frozenset(names) for table, names in context.named.items()}
     found: exp.Expression = holder.this
     found.pop()
+    _keep_qualifiers(found)
     return Rewritten(found, _outputs(shape), named)
 
 
@@ -133,6 +134,14 @@ def _repair(tree: exp.Expression) -> None:
         if isinstance(third, exp.Var):
             is_zone = "/" in third.name or third.name in _ZONES
             third.replace(exp.Literal.string(third.name) if is_zone else exp.column(third.name.lower()))
+
+
+def _keep_qualifiers(tree: exp.Expression) -> None:
+    """Keep what stands before columns in a PIVOT and in the query it takes: the writer of SQL would drop it."""
+    for pivot in tree.find_all(exp.Pivot):
+        for column in list(pivot.find_all(exp.Column)):
+            if column.table:
+                column.replace(exp.Dot.build(column.parts))
 
 
 @lru_cache(maxsize=256)
