@@ -246,7 +246,10 @@ def _plain_warnings() -> Iterator[None]:
 def _failed(error: Exception, message: str, arguments: list[str]) -> int:
     if "--debug" in arguments:
         traceback.print_exception(error)
-    complain(message)
+    picture = ""
+    if isinstance(error, QuantStoreError) and "line" in error.context:  # the place in the query, with carets
+        message, _, picture = message.partition("\n")
+    complain(message, picture=picture)
     return USAGE if isinstance(error, InvalidInputError) else FAILED
 
 

@@ -70,9 +70,10 @@ def stamp(ns: int) -> str:
     return f"{whole}.{fraction:09d}".rstrip("0") if fraction else whole
 
 
-def complain(message: str, kind: str = "error") -> None:
-    """Write one line to standard error."""
-    print(f"{kind}: {one_line(message)}", file=sys.stderr)
+def complain(message: str, kind: str = "error", *, picture: str = "") -> None:
+    """Write one line to standard error and, below it, the lines of a picture as they are."""
+    lines = [f"{kind}: {one_line(message)}", *(escaped(line) for line in picture.splitlines())]
+    print("\n".join(lines), file=sys.stderr)
 
 
 def _written_out(found: re.Match[str]) -> str:

@@ -420,8 +420,6 @@ def test_an_empty_table_can_be_listed(place, run):
         (["query"], 2),
         (["query", "trades", "--frob"], 2),
         (["query", "trades", "--to", "xml"], 2),
-        (["query", "SELECT nothing FROM trades"], 2),
-        (["query", "DROP TABLE trades"], 2),
         (["query", "trades", "--param", "novalue"], 2),
         (["sweep", "--grace", "soon"], 2),
         (["write", "trades", "--tier", "tepid", "none.csv"], 2),
@@ -439,6 +437,23 @@ def test_errors_are_one_line_with_an_exit_code(filled, run, arguments, code):
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert not (filled / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "lines"),
+    [
+        ("SELECT pric FROM trades", 3, ["Did you mean 'price'?", "line 1: SELECT pric FROM trades", " " * 15 + "^^^^"]),
+        ("SELECT 1\nFORM trades x", 2, ["Did you mean FROM?", "line 2: FORM trades x", " " * 8 + "^^^^"]),
+        ("DROP TABLE trades", 2, ["this is DROP", "line 1: DROP TABLE trades", " " * 8 + "^^^^"]),
+    ],
+)
+def test_a_mistake_in_a_query_is_shown_at_its_place(filled, run, sql, code, lines):
+    got, out, err = run("query", sql)
+    assert (got, out) == (code, "")
+    first, *picture = err.splitlines()
+    assert first.startswith("error: ")
+    assert lines[0] in first
+    assert picture == lines[1:]
 
 
 def test_debug_shows_the_traceback(filled, run):

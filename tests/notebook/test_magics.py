@@ -252,7 +252,7 @@ def test_p_wins_over_a_variable(run: Callable[..., Any]) -> None:
         ("%tierquery -- only a comment", InvalidInputError, "one statement at a time"),
         ("%tierquery tick", NotFoundError, "Did you mean 'ticks'"),
         ("%%tierquery\nSELECT * FROM tick", NotFoundError, "Did you mean 'ticks'"),
-        ("%%tierquery\nSELEKT 1", InvalidInputError, "syntax error"),
+        ("%%tierquery\nSELEKT 1", InvalidInputError, "Did you mean SELECT"),
         ("%%tierquery\nSELECT 1; SELECT 2", InvalidInputError, "one statement at a time"),
         ("%%tierquery\nDROP TABLE ticks", InvalidInputError, "Only statements that read"),
     ],

@@ -101,10 +101,15 @@ def test_a_failing_query_stops_the_notebook_with_our_error(tmp_path: Path) -> No
     with pytest.raises(CellExecutionError) as caught:
         execute(notebook, tmp_path)
     assert caught.value.ename == "NotFoundError"
-    assert caught.value.evalue == "There is no table 'nowhere'. The store has no tables yet."
+    told = (
+        "There is no table 'nowhere'. The store has no tables yet.\n"
+        "line 1: SELECT * FROM nowhere\n"
+        "                      ^^^^^^^"
+    )
+    assert caught.value.evalue == told
     (error,) = notebook.cells[1].outputs
     assert error.output_type == "error"
-    assert error.traceback == ["NotFoundError: There is no table 'nowhere'. The store has no tables yet."]
+    assert error.traceback == [f"NotFoundError: {told}"]
     assert notebook.cells[2].outputs == []
 
 

@@ -129,7 +129,7 @@ def _kind_refused(kind: str, sql: str, word: Word | None = None) -> InvalidInput
 def _several(count: int, sql: str) -> InvalidInputError:
     """Return the error that refuses a text of no statement, or of several."""
     if count == 0:
-        return InvalidInputError("This text has no statement, only comments or nothing; give a SELECT.", statements=0)
+        return InvalidInputError("Give one statement at a time; this text has none, only comments.", statements=0)
     found = words(sql)
     ends = [at for at, one in enumerate(found) if one.text == ";" and one.kind == "other"]
     second = next((found[at + 1] for at in ends if at + 1 < len(found) and found[at + 1].text != ";"), None)
