@@ -392,6 +392,8 @@ def _insert_copy(connection: Connection, segment_id: int, copy: NewCopy, version
             "seq_base": copy.seq_base + (seq_base(version) if copy.is_relative else 0),
             "role": copy.role.value,
             "created_ns": now,
+            "sharers": copy.sharers,
+            "file_bytes": copy.file_bytes,
         },
     )
     return _key(result)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from quantstore.catalog import schema, snapshots
 from quantstore.catalog.database import Database
@@ -25,17 +26,22 @@ class Garbage:
         self._clock = clock
 
     def condemned(self, grace_ns: int) -> list[GarbageCopy]:
-        """Return copies condemned at least `grace_ns` ago that no open reader can still be reading."""
+        """Return copies condemned at least `grace_ns` ago that no open reader can still be reading.
+
+        Copies that share a file are returned once this is true of all of them.
+        """
         limit = self._clock.now_ns() - grace_ns
         with self._database.read() as connection:
             oldest_reader = connection.execute(select(func.min(_r.generation))).scalar()
             rows = connection.execute(
                 select(schema.copies).where(_c.condemned_ns.is_not(None), _c.condemned_ns <= limit)
             ).all()
+            free = [row for row in rows if oldest_reader is None or oldest_reader >= row.condemned_generation]
+            held = _still_held(connection, free)
         return [
             GarbageCopy(row.copy_id, row.store, row.location, row.size_bytes, row.condemned_ns)
-            for row in rows
-            if oldest_reader is None or oldest_reader >= row.condemned_generation
+            for row in free
+            if (row.store, row.location) not in held
         ]
 
     def forget(self, copies: Iterable[GarbageCopy]) -> None:
@@ -104,3 +110,17 @@ class Garbage:
 
     def _lease(self) -> int:
         return self._clock.now_ns() + READER_LEASE_SECONDS * 10**9
+
+
+def _still_held(connection: Connection, free: Iterable[Any]) -> set[tuple[str, str]]:
+    """Return the shared files of which some copy is not free."""
+    shared: dict[tuple[str, str], set[int]] = {}
+    for row in free:
+        if row.sharers > 1:
+            shared.setdefault((row.store, row.location), set()).add(row.copy_id)
+    held = set()
+    for (store, location), ids in shared.items():
+        query = select(_c.copy_id).where(_c.store == store, _c.location == location)
+        if not {row.copy_id for row in connection.execute(query)} <= ids:
+            held.add((store, location))
+    return held

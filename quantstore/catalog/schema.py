@@ -147,9 +147,11 @@ copies = Table(
     Column("created_ns", BigInteger, nullable=False),
     Column("condemned_generation", BigInteger),
     Column("condemned_ns", BigInteger),
+    Column("sharers", Integer, nullable=False, server_default=text("1")),
+    Column("file_bytes", BigInteger),
     Index("copies_by_segment", "segment_id"),
     Index("copies_condemned", "condemned_ns", sqlite_where=text("condemned_ns IS NOT NULL")),
-    UniqueConstraint("store", "location"),
+    UniqueConstraint("store", "location", "segment_id"),
 )
 
 attempts = Table(

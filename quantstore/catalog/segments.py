@@ -217,4 +217,6 @@ def _copy(row: Any) -> Copy:
         seq_base=row.seq_base,
         role=Role(row.role),
         created_ns=row.created_ns,
+        sharers=row.sharers,
+        file_bytes=row.file_bytes,
     )

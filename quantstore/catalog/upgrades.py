@@ -33,9 +33,25 @@ def _find_by_span(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def _share_files(connection: Connection) -> None:
+    """Let several segments have copies in one file."""
+    table = schema.copies
+    old = [column["name"] for column in inspect(connection).get_columns(table.name)]
+    if "sharers" in old:
+        return
+    for index in table.indexes:
+        index.drop(connection, checkfirst=True)
+    connection.execute(text("ALTER TABLE copies RENAME TO copies_before"))
+    table.create(connection)
+    names = ", ".join(old)
+    connection.execute(text(f"INSERT INTO copies ({names}) SELECT {names} FROM copies_before"))
+    connection.execute(text("DROP TABLE copies_before"))
+
+
 STEPS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first form", _first_form),
     ("find segments by span", _find_by_span),
+    ("share files", _share_files),
 )
 """Name and function of each step; the n-th makes form n. Only ever appended to."""
 

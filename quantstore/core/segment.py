@@ -87,6 +87,9 @@ class Copy:
         checksum: `xxh3_128:<hex>` of the whole file.
         seq_base: Added to stored `_seq` values (or to row numbers, where the file has no `_seq` column) to
             give the rows' `_seq`; non-zero for bytes written before their version was known.
+        size_bytes: Size of the file, or this segment's part of it.
+        sharers: Number of segments whose rows the file was written with, told apart by their asset class.
+        file_bytes: Size of the file where it is shared, else None.
     """
 
     copy_id: int
@@ -100,6 +103,8 @@ class Copy:
     seq_base: int
     role: Role = Role.PRIMARY
     created_ns: int = 0
+    sharers: int = 1
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,8 @@ class NewCopy:
     is_relative: bool = False
     """Whether the commit adds the base of the version it assigns to `seq_base`."""
     role: Role = Role.PRIMARY
+    sharers: int = 1
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from quantstore.core.segment import SEQ, TRADE_DATE
 from quantstore.core.timerange import TimeRange
+from quantstore.query.plan import by_file
 from quantstore.query.relations import located
 from quantstore.rows.times import as_date, row_mask, time_ns
 from quantstore.stores.base import Selection
@@ -116,19 +117,20 @@ def _cluster(
 ) -> pa.Table:
     """Return the rows of a cluster in order, after those in `held`, which is emptied."""
     first = cluster.choices[0].copy
-    in_order = len(cluster.choices) == 1 and stores[first.tier].capabilities.order == "time"
+    files = by_file(cluster.choices)
+    in_order = len(files) == 1 and files[0][1] and stores[first.tier].capabilities.order == "time"
     in_order = in_order and not (cluster.meets_before or cluster.meets_next)
     needed = _needed(form, rows, columns, in_order=in_order)
     parts = held[:]
     held.clear()
-    for choice in cluster.choices:
-        segment = choice.placed.segment
-        with located(scan, choice):
-            part = stores[choice.copy.tier].read(
-                form.layout, choice.copy, segment.partition, Selection(needed, rows.time, rows.symbols)
-            )
-        parts.append(_filtered(part, form, rows))
-        del part
+    for group, is_whole in files:
+        selection = Selection(needed, rows.time, rows.symbols, whole_file=is_whole)
+        for choice in group[:1] if is_whole else group:
+            with located(scan, choice):
+                store = stores[choice.copy.tier]
+                part = store.read(form.layout, choice.copy, choice.placed.segment.partition, selection)
+            parts.append(_filtered(part, form, rows))
+            del part
     return concat(parts) if in_order else _in_order(parts, form)
 
 

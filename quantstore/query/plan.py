@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -177,6 +177,14 @@ def plan_scan(
             left_out.append(one)
     pruned = _pruned(view, record, wanted, len(placed)) if explain else ()
     return Scan(record, alias, record.schema, wanted, tuple(choices), tuple(left_out), pruned)
+
+
+def by_file(choices: Iterable[Choice]) -> list[tuple[tuple[Choice, ...], bool]]:
+    """Group segments whose rows lie in one file, and say whether these are all the segments it was written with."""
+    files: dict[tuple[str, str], list[Choice]] = {}
+    for choice in choices:
+        files.setdefault((choice.copy.store, choice.copy.location), []).append(choice)
+    return [(tuple(group), len(group) == group[0].copy.sharers) for group in files.values()]
 
 
 def may_hold_symbol(placed: PlacedSegment, symbols: tuple[str, ...] | None) -> bool:

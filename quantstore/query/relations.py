@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from quantstore.core.segment import SEQ
+from quantstore.core.segment import ASSET_CLASS, SEQ
 from quantstore.errors import IntegrityError
+from quantstore.query.plan import by_file
 from quantstore.stores import physical
 from quantstore.stores.base import Selection
 from quantstore.stores.engine_types import quote
@@ -59,12 +60,17 @@ class Relations:
     def _arrow(
         self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]
     ) -> list[str]:
-        selection = Selection(tuple(columns), scan.wanted.time, scan.wanted.symbols)
-        tables = []
-        for choice in choices:
-            with located(scan, choice):
-                tables.append(store.read(form.layout, choice.copy, choice.placed.segment.partition, selection))
-        return [self._registered(pa.concat_tables(tables), columns)]
+        whole, parts = [], []
+        for group, is_whole in by_file(choices):
+            names = columns if is_whole else list(dict.fromkeys([*columns, ASSET_CLASS]))
+            selection = Selection(tuple(names), scan.wanted.time, scan.wanted.symbols, whole_file=True)
+            with located(scan, group[0]):
+                table = store.read(form.layout, group[0].copy, group[0].placed.segment.partition, selection)
+            if is_whole:
+                whole.append(table)
+            else:
+                parts.append(self._registered(table, columns) + _of_classes(group))
+        return [*([self._registered(pa.concat_tables(whole), columns)] if whole else []), *parts]
 
     def _parquet(
         self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]
@@ -84,6 +90,15 @@ class Relations:
                 f"SELECT {', '.join(shown)} FROM read_parquet([{', '.join(paths)}], hive_partitioning=false){where}"
             )
         return parts
+
+
+def _of_classes(group: Sequence[Choice]) -> str:
+    """Return a WHERE that keeps the rows of some of the segments that share a file."""
+    classes = [choice.placed.segment.partition.asset_class for choice in group]
+    texts = ", ".join(quote_text(one) for one in classes if one is not None)
+    conditions = [f"{quote(ASSET_CLASS)} IN ({texts})"] if texts else []
+    conditions += [f"{quote(ASSET_CLASS)} IS NULL"] if None in classes else []
+    return f" WHERE {' OR '.join(conditions)}"
 
 
 def _by_store(choice: Choice) -> tuple[str, int, int]:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import ipc
 from pyarrow import types as kinds
 
-from quantstore.core.segment import SEQ, Copy, Partition
+from quantstore.core.segment import ASSET_CLASS, SEQ, Copy, Partition
 from quantstore.core.timerange import TimeRange
 from quantstore.errors import IntegrityError
 from quantstore.stores.base import Capabilities, Part, Selection, TableLayout, Written
@@ -52,7 +53,7 @@ class ArrowStore(LocalStore):
     """
 
     def __init__(self, root: str | os.PathLike[str], name: str = "arrow") -> None:
-        super().__init__(root, name, Capabilities(form="arrow", order="time", codec="ipc"))
+        super().__init__(root, name, Capabilities(form="arrow", order="time", codec="ipc", mixes=True))
         self._maps = _Maps()
 
     def write(self, layout: TableLayout, parts: Sequence[Part]) -> list[Written]:
@@ -66,7 +67,7 @@ class ArrowStore(LocalStore):
         for part in parts:
             table = _in_batches(unify_dictionaries(_without_views(stored_table(layout, part))))
             check_values(table)
-            table = table.replace_schema_metadata(FileFacts.of(layout, part.partition).encode())
+            table = table.replace_schema_metadata(FileFacts.of(layout, part.partition, is_mixed=part.is_mixed).encode())
             files.append((part.location + SUFFIX, partial(_encode, table)))
         return self._files.write(files, workers=_WRITERS)
 
@@ -81,6 +82,7 @@ class ArrowStore(LocalStore):
             IntegrityError: The bytes are missing or are not the bytes that were written.
         """
         names = wanted_columns(layout, selection)
+        is_alone = copy.sharers == 1 or selection.whole_file
         path, signature = self._verified(copy)
         with self._verifier.reading(copy.location):
             mapped = self._maps.open(path, signature, copy.location)
@@ -96,9 +98,12 @@ class ArrowStore(LocalStore):
             else:
                 first = copy.seq_base + start
                 columns.append(fill_hidden(name, field.type, partition, first, stop - start, copy.location))
-        if not names:
-            return table.select([])
-        return pa.Table.from_arrays(columns, schema=pa.schema([layout.schema.field(name) for name in names]))
+        schema = pa.schema([layout.schema.field(name) for name in names])
+        found = pa.Table.from_arrays(columns, schema=schema) if names else table.select([])
+        if is_alone:
+            return found
+        kept = pc.indices_nonzero(_belongs(table.column(ASSET_CLASS), partition))
+        return found.take(kept) if names else table.slice(0, len(kept)).select([])
 
     def delete(self, location: str) -> None:
         """Delete a copy's bytes; deleting what is not there is no error."""
@@ -108,6 +113,23 @@ class ArrowStore(LocalStore):
     def close(self) -> None:
         """Let go of the maps; tables handed out keep theirs."""
         self._maps.clear()
+
+
+def _belongs(classes: pa.ChunkedArray, partition: Partition) -> pa.ChunkedArray:
+    """Return which rows of a mixed copy belong to a partition."""
+    if partition.asset_class is None:
+        return pc.is_null(classes)
+    kind = value_type(classes.type)
+    if kinds.is_dictionary(classes.type):
+        classes = pa.chunked_array([_decoded(chunk, partition.asset_class) for chunk in classes.chunks], pa.bool_())
+        return pc.fill_null(classes, False)
+    return pc.fill_null(pc.equal(classes, pa.scalar(partition.asset_class, kind)), False)
+
+
+def _decoded(chunk: pa.DictionaryArray, asset_class: str) -> pa.Array:
+    """Return which codes stand for an asset class."""
+    matches = pc.equal(chunk.dictionary, pa.scalar(asset_class, chunk.dictionary.type))
+    return matches.take(chunk.indices)
 
 
 def _encode(table: pa.Table, file: HashingFile) -> None:

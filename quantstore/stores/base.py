@@ -23,12 +23,14 @@ class Capabilities:
         order: Row order inside a copy: `time` is (time, _seq); `symbol` is (symbol, time, _seq).
         codec: Name recorded in the catalog for new copies.
         durable: Whether bytes survive a crash of the process and of the machine once `write` returns.
+        mixes: Whether one copy may hold the rows of all asset classes of a day.
     """
 
     form: Literal["arrow", "parquet"]
     order: Literal["time", "symbol"]
     codec: str
     durable: bool = True
+    mixes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,14 @@ class Part:
         table: Rows in the store's order. May lack hidden columns: `_seq` where it equals the row number,
             `trade_date` and `asset_class` where they are constant; `read` puts them back.
         partition: The partition all rows belong to.
+        is_mixed: Whether the column `asset_class` says for each row which partition of the day it belongs to, and not
+            `partition`.
     """
 
     location: str
     table: pa.Table
     partition: Partition
+    is_mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +95,13 @@ class Selection:
         columns: Names in the order wanted, hidden ones included; None means all of the layout's schema.
         time: Event-time range.
         symbols: Only these symbols; None means all.
+        whole_file: Whether, where segments share a file, the rows of all of them are wanted.
     """
 
     columns: tuple[str, ...] | None = None
     time: TimeRange = TimeRange()
     symbols: tuple[str, ...] | None = None
+    whole_file: bool = False
 
 
 class SegmentStore(Protocol):

@@ -2,7 +2,8 @@
 
 Stored under the key `quantstore` in the metadata of Arrow and Parquet files, as JSON:
 `{"format": 1, "schema": ..., "time": ..., "symbol": ..., "partition": {"trade_date": ..., "asset_class": ...},
-"categories": {column: ...}}`, where the schema and the categories are base64 of Arrow IPC streams.
+"mixed": true, "categories": {column: ...}}`, where the schema and the categories are base64 of Arrow IPC streams. In a
+mixed file the column `asset_class` says which partition of the day a row belongs to.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class FileFacts:
         time: Name of the time column.
         symbol: Name of the symbol column, or None.
         partition: The partition all rows belong to.
+        is_mixed: Whether rows belong to the partitions that their asset classes say.
         categories: Values of each dictionary column, in order, where the file's format does not keep them.
     """
 
@@ -42,13 +44,19 @@ class FileFacts:
     symbol: str | None
     partition: Partition
     categories: Mapping[str, pa.Array] = field(default_factory=dict)
+    is_mixed: bool = False
 
     @classmethod
     def of(
-        cls, layout: TableLayout, partition: Partition, categories: Mapping[str, pa.Array] | None = None
+        cls,
+        layout: TableLayout,
+        partition: Partition,
+        categories: Mapping[str, pa.Array] | None = None,
+        *,
+        is_mixed: bool = False,
     ) -> FileFacts:
         """Return the facts of a file of a table."""
-        return cls(layout.schema, layout.time, layout.symbol, partition, categories or {})
+        return cls(layout.schema, layout.time, layout.symbol, partition, categories or {}, is_mixed)
 
     def encode(self) -> dict[bytes, bytes]:
         """Return the metadata entry."""
@@ -61,6 +69,7 @@ class FileFacts:
                 "trade_date": self.partition.trade_date.isoformat(),
                 "asset_class": self.partition.asset_class,
             },
+            "mixed": self.is_mixed,
             "categories": {name: _text(_pack(values)) for name, values in self.categories.items()},
         }
         return {KEY: json.dumps(facts, separators=(",", ":")).encode()}
@@ -86,6 +95,7 @@ def decode_facts(metadata: Mapping[bytes, bytes] | None, location: str) -> FileF
             symbol=facts["symbol"],
             partition=_partition(facts["partition"]),
             categories={name: _unpack(text) for name, text in facts["categories"].items()},
+            is_mixed=facts.get("mixed", False),
         )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise IntegrityError(f"{location} does not say what it holds: {error}.", location=location) from error

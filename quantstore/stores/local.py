@@ -48,7 +48,8 @@ class LocalStore:
 
     def _verified(self, copy: Copy, *, deep: bool = False) -> tuple[str, Signature]:
         path = self._files.path(copy.location)
-        signature = self._verifier.verify(path, copy.size_bytes, copy.checksum, deep=deep, location=copy.location)
+        size = copy.size_bytes if copy.file_bytes is None else copy.file_bytes
+        signature = self._verifier.verify(path, size, copy.checksum, deep=deep, location=copy.location)
         return path, signature
 
     def delete(self, location: str) -> None:

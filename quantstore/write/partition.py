@@ -23,23 +23,28 @@ if TYPE_CHECKING:
 
 MAX_LISTED_SYMBOLS = 32
 _EPOCH = np.datetime64(0, "D")
-_COUNTABLE = 2**22
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows of one partition in a store's order.
+    """Rows of one day (or month, or year), of one partition or of several, in a store's order.
 
     Attributes:
         table: Layout columns; `_seq` is left out where it counts rows up from `seq_start`, and the hidden partition
             columns where they are constant.
         seq_start: The first row's ordinal where `_seq` is left out, else 0.
+        partition: The partition of all rows; in a mixed piece only its day counts.
+        is_mixed: Whether the column `asset_class` says which partition a row belongs to.
+        rows: The rows with all partition columns.
+        time: Event time in nanoseconds.
     """
 
-    partition: Partition
-    stats: SegmentStats
     table: pa.Table
     seq_start: int
+    partition: Partition
+    is_mixed: bool
+    rows: pa.Table
+    time: Int64s
 
 
 def add_hidden(table: pa.Table, form: TableForm, asset_class: str | None) -> pa.Table:
@@ -64,33 +69,51 @@ def add_hidden(table: pa.Table, form: TableForm, asset_class: str | None) -> pa.
     return pa.table({name: columns[name] for name in form.schema.names if name != SEQ})
 
 
-def split(table: pa.Table, form: TableForm, order: Order, first_ordinal: int, max_bytes: int) -> Iterator[Piece]:
-    """Cut rows (with hidden columns, in arrival order) into pieces of one partition each, none much over `max_bytes`.
+def split(
+    table: pa.Table, form: TableForm, order: Order, first_ordinal: int, max_bytes: int, *, mixes: bool
+) -> Iterator[Piece]:
+    """Cut rows (with hidden columns, in arrival order) into pieces, none much over `max_bytes`.
 
     Rows that arrive in time order with their partitions one after the other are sliced, never copied, when the store
-    wants time order.
+    wants time order; where it mixes asset classes, days one after the other will do.
+
+    Args:
+        table: The rows.
+        form: The table's form.
+        order: The store's order.
+        first_ordinal: Number of the first row in its commit.
+        max_bytes: Size of a piece.
+        mixes: Whether a piece may hold all asset classes of a day.
     """
     if table.num_rows == 0:
         return
     layout = form.layout
-    keys, partitions = _partition_keys(table, form)
+    is_mixed = mixes and ASSET_CLASS not in form.hidden
+    keys, classes = _days(table.column(TRADE_DATE), form), [_first_class(table)]
+    if not is_mixed and ASSET_CLASS not in form.hidden:
+        codes, classes = ranked_codes(table.column(ASSET_CLASS))
+        keys = keys * len(classes) + codes
     time = time_ns(table.column(layout.time), form.spec.name)
     permutation = _permutation(table, layout, order, keys, time)
     if permutation is not None:
         table, keys, time = table.take(pa.array(permutation)), keys[permutation], time[permutation]
-    cuts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), table.num_rows]
+    cuts = [0, *(np.flatnonzero(keys[1:] != keys[:-1]) + 1).tolist(), table.num_rows]
     row_bytes = max(1, table.nbytes // table.num_rows)
     for start, end in pairwise(cuts):
-        partition = partitions[int(keys[start])]
+        day, code = divmod(int(keys[start]), len(classes))
+        partition = Partition((_EPOCH + day).astype(object), None if is_mixed else classes[code])
         for low, high in _slices(start, end, max(1, max_bytes // row_bytes)):
-            part = table.slice(low, high - low)
-            stats = piece_stats(part, layout, time[low:high])
-            if permutation is None:
-                seq_start = first_ordinal + low
-            else:
+            rows = table.slice(low, high - low)
+            part, seq_start = rows, first_ordinal + low
+            if permutation is not None:
                 ordinals = pa.array(permutation[low:high] + first_ordinal, pa.int64())
                 part, seq_start = part.append_column(SEQ, ordinals), 0
-            yield Piece(partition, stats, _without_constants(part, form), seq_start)
+            yield Piece(_without_constants(part, form), seq_start, partition, is_mixed, rows, time[low:high])
+
+
+def _first_class(table: pa.Table) -> str | None:
+    first = table.column(ASSET_CLASS)[0].as_py()
+    return None if first is None else str(first)
 
 
 def _slices(start: int, end: int, most: int) -> Iterator[tuple[int, int]]:
@@ -105,29 +128,6 @@ def _without_constants(table: pa.Table, form: TableForm) -> pa.Table:
     return table.drop_columns([name for name in constant if name in form.hidden])
 
 
-def _partition_keys(table: pa.Table, form: TableForm) -> tuple[Int64s, dict[int, Partition]]:
-    """Return one integer per row that orders partitions by date then asset class, and what each stands for."""
-    days = _days(table.column(TRADE_DATE), form)
-    if form.spec.grain is not Grain.DAY:
-        unit = "M" if form.spec.grain is Grain.MONTH else "Y"
-        days = (days.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype("datetime64[D]")).astype(np.int64)
-    codes, classes = ranked_codes(table.column(ASSET_CLASS))
-    keys = days * (len(classes) or 1) + codes
-    partitions = {}
-    for key in _distinct(keys):
-        day, code = divmod(int(key), len(classes) or 1)
-        partitions[int(key)] = Partition((_EPOCH + day).astype(object), classes[code])
-    return keys, partitions
-
-
-def _distinct(keys: Int64s) -> Int64s:
-    """Return the distinct keys, ascending."""
-    first, last = int(keys.min()), int(keys.max())
-    if last - first < _COUNTABLE:
-        return np.flatnonzero(np.bincount(keys - first)) + first
-    return np.unique(keys)
-
-
 def _days(column: pa.ChunkedArray, form: TableForm) -> Int64s:
     name = form.spec.name
     try:
@@ -138,7 +138,11 @@ def _days(column: pa.ChunkedArray, form: TableForm) -> Int64s:
         ) from None
     if days.null_count:
         raise InvalidInputError(f"Column 'trade_date' of table {name!r} has {days.null_count} empty values; fill them.")
-    return np.asarray(as_numpy(days.cast(pa.int32())), np.int64)
+    numbers = np.asarray(as_numpy(days.cast(pa.int32())), np.int64)
+    if form.spec.grain is Grain.DAY:
+        return numbers
+    unit = "M" if form.spec.grain is Grain.MONTH else "Y"
+    return numbers.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype("datetime64[D]").astype(np.int64)
 
 
 def _permutation(table: pa.Table, layout: TableLayout, order: Order, keys: Int64s, time: Int64s) -> Int64s | None:
@@ -147,6 +151,43 @@ def _permutation(table: pa.Table, layout: TableLayout, order: Order, keys: Int64
     if order == "symbol" and layout.symbol:
         groups.append(ranked_codes(table.column(layout.symbol))[0])
     return stable_order(groups, [time])
+
+
+def contents(piece: Piece, layout: TableLayout) -> list[tuple[Partition, SegmentStats]]:
+    """Return the partitions a piece holds rows of, and what the catalog should know about the rows of each."""
+    if not piece.is_mixed:
+        return [(piece.partition, piece_stats(piece.rows, layout, piece.time))]
+    codes, classes = ranked_codes(piece.rows.column(ASSET_CLASS))
+    counts = np.bincount(codes, minlength=len(classes))
+    present = np.flatnonzero(counts).tolist()
+    day = piece.partition.trade_date
+    if len(present) == 1:
+        return [(Partition(day, classes[present[0]]), piece_stats(piece.rows, layout, piece.time))]
+    symbols = _symbols_by_class(piece.rows, layout, codes, len(classes))
+    found = []
+    for code in present:
+        stamps = piece.time[codes == code]
+        stats = _stats(int(counts[code]), stamps, *symbols[code]) if symbols else _stats(int(counts[code]), stamps)
+        found.append((Partition(day, classes[code]), stats))
+    return found
+
+
+def _symbols_by_class(
+    rows: pa.Table, layout: TableLayout, codes: Int64s, classes: int
+) -> list[tuple[list[str], bool]] | None:
+    """Return the sorted symbols of each class and whether it has rows without one; None without a symbol column."""
+    if layout.symbol is None:
+        return None
+    symbols, texts = ranked_codes(rows.column(layout.symbol))
+    pairs = np.bincount(codes * len(texts) + symbols, minlength=classes * len(texts)).reshape(classes, len(texts)) > 0
+    return [
+        ([text for at in np.flatnonzero(row).tolist() if (text := texts[at]) is not None], _has_null(row, texts))
+        for row in pairs
+    ]
+
+
+def _has_null(present: np.ndarray[Any, np.dtype[np.bool_]], texts: list[str | None]) -> bool:
+    return any(texts[at] is None for at in np.flatnonzero(present).tolist())
 
 
 def piece_stats(table: pa.Table, layout: TableLayout, time: Int64s | None = None) -> SegmentStats:
@@ -158,17 +199,19 @@ def piece_stats(table: pa.Table, layout: TableLayout, time: Int64s | None = None
         time: Event time in nanoseconds where the caller has it.
     """
     stamps = time_ns(table.column(layout.time), "") if time is None else time
-    symbols: list[Any] = []
-    has_null = False
-    if layout.symbol:
-        column = table.column(layout.symbol)
-        has_null = column.null_count > 0
-        symbols = sorted(value for value in pc.unique(column).to_pylist() if value is not None)
+    if layout.symbol is None:
+        return _stats(table.num_rows, stamps)
+    column = table.column(layout.symbol)
+    symbols = sorted(value for value in pc.unique(column).to_pylist() if value is not None)
+    return _stats(table.num_rows, stamps, symbols, column.null_count > 0)
+
+
+def _stats(rows: int, stamps: Int64s, symbols: list[Any] | None = None, has_null: bool = False) -> SegmentStats:
     return SegmentStats(
-        rows=table.num_rows,
+        rows=rows,
         min_ns=int(stamps.min()),
         max_ns=int(stamps.max()),
-        symbols=tuple(symbols) if layout.symbol and len(symbols) <= MAX_LISTED_SYMBOLS else None,
+        symbols=tuple(symbols) if symbols is not None and len(symbols) <= MAX_LISTED_SYMBOLS else None,
         min_symbol=symbols[0] if symbols else None,
         max_symbol=symbols[-1] if symbols else None,
         has_null_symbol=has_null,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,18 @@ import pyarrow as pa
 from quantstore.catalog.records import Attempt, TableRecord, WriteCommit, WriteOutcome
 from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach
-from quantstore.core.segment import SEQ, NewCopy, NewSegment
+from quantstore.core.segment import SEQ, NewCopy, NewSegment, Partition, SegmentStats
 from quantstore.core.tier import Tier
 from quantstore.core.warn import warn_caller
 from quantstore.errors import AccessDeniedError, ConflictError, InvalidInputError, QuantStoreError, RepeatedWriteWarning
 from quantstore.rows.fingerprint import ContentDigest
 from quantstore.rows.form import TableForm, Wishes, find_time, known_form, new_form
-from quantstore.stores.base import Part
-from quantstore.write.conform import conform
-from quantstore.write.locations import location
-from quantstore.write.partition import Piece, add_hidden, split
-from quantstore.write.result import WriteResult
 from quantstore.rows.source import Source, open_source
+from quantstore.stores.base import Part, Written
+from quantstore.write.conform import conform
+from quantstore.write.locations import location as location_of
+from quantstore.write.partition import Piece, add_hidden, contents, split
+from quantstore.write.result import WriteResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,6 +143,7 @@ class _Attempted:
         self._request = request
         self._attempt: Attempt | None = None
         self._segments: list[NewSegment] = []
+        self._locations: list[str] = []
         self._digest = ContentDigest(pa.schema([field for field in form.schema if field.name != SEQ]))
         self._rows = 0
 
@@ -187,28 +189,45 @@ class _Attempted:
         if table.num_rows == 0:
             return
         full = add_hidden(table, self._form, self._request.wishes.asset_class)
-        self._digest.update(full)
-        order = self._store.capabilities.order
-        pieces = list(split(full, self._form, order, self._rows, SEGMENT_BYTES))
+        able = self._store.capabilities
+        pieces = list(split(full, self._form, able.order, self._rows, SEGMENT_BYTES, mixes=able.mixes))
         self._register()
         parts = [
-            Part(self._location(piece, len(self._segments) + number), piece.table, piece.partition)
+            Part(self._location(piece, len(self._locations) + number), piece.table, piece.partition, piece.is_mixed)
             for number, piece in enumerate(pieces)
         ]
-        for piece, written in zip(pieces, self._store.write(self._form.layout, parts), strict=True):
+        with ThreadPoolExecutor(1) as beside:  # while bytes are written, rows are hashed and counted
+            digested = beside.submit(self._digest.update, full)
+            described = [beside.submit(contents, piece, self._form.layout) for piece in pieces]
+            files = self._store.write(self._form.layout, parts)
+            self._locations += [file.location for file in files]
+            digested.result()
+            for piece, held, file in zip(pieces, described, files, strict=True):
+                self._segments += self._new_segments(piece, held.result(), file)
+        self._rows += table.num_rows
+        announce(Progress("write", self._form.spec.name, self._rows, None, "rows"))
+
+    def _new_segments(
+        self, piece: Piece, held: Sequence[tuple[Partition, SegmentStats]], file: Written
+    ) -> Iterator[NewSegment]:
+        """Yield the segments of a file, each with its share of the file's bytes."""
+        rows = 0
+        for partition, stats in held:
+            before, rows = rows, rows + stats.rows
+            total = piece.table.num_rows
             copy = NewCopy(
                 tier=self._request.tier,
                 store=self._store.name,
-                location=written.location,
+                location=file.location,
                 codec=self._store.capabilities.codec,
-                size_bytes=written.size_bytes,
-                checksum=written.checksum,
+                size_bytes=file.size_bytes * rows // total - file.size_bytes * before // total,
+                checksum=file.checksum,
                 seq_base=piece.seq_start,
                 is_relative=True,
+                sharers=len(held),
+                file_bytes=file.size_bytes if len(held) > 1 else None,
             )
-            self._segments.append(NewSegment(piece.partition, piece.stats, copy))
-        self._rows += table.num_rows
-        announce(Progress("write", self._form.spec.name, self._rows, None, "rows"))
+            yield NewSegment(partition, stats, copy)
 
     def _register(self) -> None:
         if self._attempt is None:
@@ -220,7 +239,7 @@ class _Attempted:
     def _location(self, piece: Piece, number: int) -> str:
         attempt = self._attempt
         assert attempt is not None  # noqa: S101 - registered just before
-        return location(self._form.spec, piece.partition, self._request.tier, attempt.attempt_id, number)
+        return location_of(self._form.spec, piece.partition, self._request.tier, attempt.attempt_id, number)
 
     def _give_up(self) -> None:
         """End the attempt and delete what it wrote; what fails here a sweep finds by the attempt's lease."""
@@ -228,8 +247,8 @@ class _Attempted:
             return
         try:
             if self._catalog.attempts.abort(self._attempt):
-                for segment in self._segments:
-                    self._store.delete(segment.copy.location)
+                for location in self._locations:
+                    self._store.delete(location)
         except (QuantStoreError, OSError):
             return
 

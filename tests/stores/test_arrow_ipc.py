@@ -33,8 +33,8 @@ class TestArrowStore(StoreContract):
         return ticks(rows)
 
     def test_capabilities(self, store: ArrowStore) -> None:
-        """The engine scans tables in time order."""
-        assert store.capabilities == Capabilities("arrow", "time", "ipc", durable=True)
+        """The engine scans tables in time order, all asset classes of a day in one file."""
+        assert store.capabilities == Capabilities("arrow", "time", "ipc", durable=True, mixes=True)
 
     def test_a_time_range_is_exact(self, store: ArrowStore) -> None:
         """Binary search gives the rows of the range and no others, over several batches."""
