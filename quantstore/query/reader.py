@@ -27,7 +27,7 @@ from quantstore.query.convert import convert
 from quantstore.query.held import REPLANS, Held, has_moved
 from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
 from quantstore.query.memory import SizeLimit, parse_bytes
-from quantstore.query.mistakes.refusals import refused_word
+from quantstore.query.mistakes.refusals import refused_name
 from quantstore.query.mistakes.telling import telling, told_tables
 from quantstore.query.narrowing import both
 from quantstore.query.plan import Plan, plan_scan
@@ -272,7 +272,7 @@ class Reader:
         if record is not None:
             return record
         if text.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
-            raise refused_word(text) or unknown_table(view, text)
+            raise refused_name(text) or unknown_table(view, text)
         if request.has_row_options:
             raise InvalidInputError(
                 "start=, end=, dates=, symbols= and columns= go with the name of a table; in SQL use WHERE and SELECT."

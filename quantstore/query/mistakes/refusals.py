@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from quantstore.errors import InvalidInputError
@@ -55,7 +55,8 @@ INSTEAD = {
 """By the first word of a statement, what to do instead of it."""
 
 _READING = {"SELECT", "MULTI"}
-_WORDS = {"abort", "analyze", "begin", "checkpoint", "commit", "force", "rollback", "show", "vacuum"}
+_SINGLE = {"ABORT", "ANALYZE", "BEGIN", "CHECKPOINT", "COMMIT", "ROLLBACK", "SHOW", "VACUUM"}
+"""Statements of a single word, which looks like the name of a table."""
 _CHANGING = frozenset(
     {
         "add_parquet_key",
@@ -100,18 +101,30 @@ def check_statements(kinds: Sequence[str], sql: str) -> None:
         raise _several(len(kinds), sql)
     if kinds[0] not in _READING:
         raise _kind_refused(kinds[0], sql)
-    problem = refused_word(sql) or _part_refused(sql) or _function_refused(sql)
+    problem = _word_refused(sql, INSTEAD) or refused_part(sql) or _function_refused(sql)
     if problem is not None:
         raise problem
 
 
-def refused_word(sql: str) -> InvalidInputError | None:
-    """Return the error that refuses a statement by its first word, where the engine would run it or take it for a name.
+def refused_name(text: str) -> InvalidInputError | None:
+    """Return the error that refuses what looks like the name of a table and is a statement; None where it is none."""
+    return _word_refused(text, _SINGLE)
 
-    Some statements are a single word, like a table's name; SHOW answers, but knows no table of the store.
-    """
+
+def refused_part(sql: str) -> InvalidInputError | None:
+    """Return the error that refuses a query of which a part in parentheses changes data; None where none does."""
+    found = words(sql)
+    for before, one, after in zip(found, found[1:], found[2:], strict=False):
+        follows = _EMBEDDED.get(one.text.casefold()) if before.text == "(" and one.kind != "text" else None
+        if follows is not None and (after.text.casefold() in follows or (not follows and after.kind in _NAMES)):
+            return _kind_refused(one.text.upper(), sql, one)
+    return None
+
+
+def _word_refused(sql: str, known: Collection[str]) -> InvalidInputError | None:
+    """Return the error that refuses a statement by its first word; the engine takes some for queries."""
     first = next(iter(words(sql)), None)
-    if first is None or first.kind == "quoted" or first.text.casefold() not in _WORDS:
+    if first is None or first.kind in {"quoted", "text"} or first.text.upper() not in known:
         return None
     return _kind_refused(first.text.upper(), sql, first)
 
@@ -133,7 +146,10 @@ def _several(count: int, sql: str) -> InvalidInputError:
     found = words(sql)
     ends = [at for at, one in enumerate(found) if one.text == ";" and one.kind == "other"]
     second = next((found[at + 1] for at in ends if at + 1 < len(found) and found[at + 1].text != ";"), None)
-    spot = place(sql, second.start, second.end) if second else None
+    if second is None:  # the engine splits a PIVOT whose values it must look up first
+        text = "This version of DuckDB cannot look up the values of PIVOT here; name them: ON column IN (...)."
+        return InvalidInputError(text, statements=count)
+    spot = place(sql, second.start, second.end)
     return _refused(f"Give one statement at a time; this text has {count}.", spot, statements=count)
 
 
@@ -145,16 +161,6 @@ def _function_refused(sql: str) -> InvalidInputError | None:
         if after.text == "(" and one.kind != "text" and (name in _CHANGING or _SWITCH.fullmatch(name)):
             message = f"Function {one.text} does more than read, and is not run here; leave it out."
             return _refused(message, place(sql, one.start, one.end), function=name)
-    return None
-
-
-def _part_refused(sql: str) -> InvalidInputError | None:
-    """Return the error that refuses a query of which a part in parentheses changes data; None where none does."""
-    found = words(sql)
-    for before, one, after in zip(found, found[1:], found[2:], strict=False):
-        follows = _EMBEDDED.get(one.text.casefold()) if before.text == "(" and one.kind != "text" else None
-        if follows is not None and (after.text.casefold() in follows or (not follows and after.kind in _NAMES)):
-            return _kind_refused(one.text.upper(), sql, one)
     return None
 
 

@@ -17,6 +17,7 @@ from quantstore.errors import IntegrityError, InvalidInputError, QuantStoreError
 from quantstore.query.mistakes.cases import Names
 from quantstore.query.mistakes.complaints import Complaint, read_complaint
 from quantstore.query.mistakes.explain import explain, locate, no_such_file
+from quantstore.query.mistakes.refusals import refused_part
 from quantstore.query.parameters import bind, engine_value
 from quantstore.rows.form import TableForm, known_form
 from quantstore.stores.engine_types import engine_type, quote
@@ -39,15 +40,18 @@ def told(error: QuantStoreError, request: ReadRequest, catalog: Catalog, version
     if isinstance(error, IntegrityError):
         missing = None if first is None else no_such_file(first, request.query)
         return missing or error
+    return refused_part(request.query) or _looked_into(error, first, request, catalog, version)
+
+
+def _looked_into(
+    error: QuantStoreError, first: Complaint | None, request: ReadRequest, catalog: Catalog, version: int | None
+) -> QuantStoreError:
     try:
         stored, every = _stored(request, catalog, version)
         with Rehearsal(request, stored, every) as rehearsal:
             again = rehearsal.run()
-            if again is not None and not _contradicts(again, first):
-                return explain(again, request.query, rehearsal.names)
-            if first is not None:
-                return explain(first, request.query, rehearsal.names)
-            return locate(error, request.query)
+            said = first if again is None or _contradicts(again, first) else again
+            return locate(error, request.query) if said is None else explain(said, request.query, rehearsal.names)
     except (QuantStoreError, duckdb.Error, pa.ArrowException):
         return error  # what went wrong first says more than what goes wrong while it is looked into
 
