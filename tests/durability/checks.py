@@ -133,14 +133,21 @@ def files_on_disk(root: str) -> dict[str, int]:
 
 
 def live_copies(root: str) -> dict[str, int]:
-    """Return the recorded size of every live copy, by tier and relative path."""
+    """Return the recorded size of every file with a live copy in it, by tier and relative path.
+
+    The copies that share a file are all on record until the last of them may go, and their sizes add up to its own.
+    """
     with closing(sqlite3.connect(Path(root) / "catalog.sqlite")) as connection:
         rows = connection.execute(
-            "SELECT c.tier || '/' || c.location, c.size_bytes FROM copies c JOIN segments s USING (segment_id) "
-            "WHERE c.condemned_ns IS NULL AND s.retired_generation IS NULL"
+            "SELECT c.tier || '/' || c.location, sum(c.size_bytes), min(coalesce(c.file_bytes, c.size_bytes)), "
+            "max(coalesce(c.file_bytes, c.size_bytes)), count(*), min(c.sharers), max(c.sharers) "
+            "FROM copies c JOIN segments s USING (segment_id) "
+            "GROUP BY 1 HAVING count(*) FILTER (WHERE c.condemned_ns IS NULL AND s.retired_generation IS NULL) > 0"
         ).fetchall()
-    assert len(dict(rows)) == len(rows), "two copies share a file"
-    return dict(rows)
+    for location, total, least, most, copies, fewest, sharers in rows:
+        assert total == least == most, f"the copies in {location} do not add up to it"
+        assert copies == fewest == sharers, f"copies in {location} are missing"
+    return {location: total for location, total, *_ in rows}
 
 
 def open_attempts(root: str) -> int:
