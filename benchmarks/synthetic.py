@@ -15,7 +15,8 @@ import pyarrow as pa
 from data import once
 from peers.own import open_store
 
-REAL = 100
+REAL, SYMBOL = 100, "S250A"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_DAY, DAYS, REAL_DAY = datetime(2010, 1, 1, tzinfo=UTC), 4000, 2000
 DAY_NS, HOUR_NS = 86_400_000_000_000, 3_600_000_000_000
 BLOCK = 10_000
@@ -29,7 +30,7 @@ def real_rows() -> pa.Table:
     return pa.table(
         {
             "ts": pa.array(stamps).cast(pa.timestamp("ns", "UTC")),
-            "symbol": pa.repeat(pa.scalar("AAA"), REAL * 10),
+            "symbol": pa.repeat(pa.scalar(SYMBOL), REAL * 10),
             "price": np.linspace(10, 20, REAL * 10),
             "asset_class": classes,
         }
@@ -39,7 +40,8 @@ def real_rows() -> pa.Table:
 def one_row(number: int) -> pa.Table:
     """Return a row long after all others, for a commit that changes nothing about them."""
     instant = int((FIRST_DAY + timedelta(days=DAYS + 10)).timestamp()) * 10**9 + number
-    return real_rows().slice(0, 1).set_column(0, "ts", pa.array([instant]).cast(pa.timestamp("ns", "UTC")))
+    row = real_rows().slice(0, 1).set_column(0, "ts", pa.array([instant]).cast(pa.timestamp("ns", "UTC")))
+    return row.set_column(1, "symbol", pa.array(["S000"]))
 
 
 def make(folder: Path, segments: int) -> None:
@@ -68,13 +70,12 @@ def _template(connection: sqlite3.Connection, table: str, key: str) -> dict[str,
 def _rows(
     segment: dict[str, Any], copy: dict[str, Any], begin: int, end: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield segments spread over eleven years of days but the real one, an hour of one asset class each."""
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    """Yield segments of every length, from an hour to a month, over eleven years but the real day."""
+    from quantstore.catalog.segments import span_class
+
     for number in range(begin, end):
-        day = number % (DAYS - 1)
-        day += day >= REAL_DAY
-        low = int((FIRST_DAY - epoch).days + day) * DAY_NS + (number // DAYS % 23) * HOUR_NS
-        names = sorted(f"S{(number * 7 + step * 31) % 500:03d}" for step in range(8))
+        low, high = _span(number)
+        names = [f"S{(number * 7 + step * 31) % 500:03d}" for step in range(8 if number % 2 else 1)]
         yield (
             segment
             | {
@@ -83,10 +84,11 @@ def _rows(
                 "asset_class": f"CLASS{number // DAYS % REAL:03d}",
                 "rows": 50_000,
                 "min_ns": low,
-                "max_ns": low + HOUR_NS - 1,
-                "symbols": json.dumps(names),
-                "min_symbol": names[0],
-                "max_symbol": names[-1],
+                "max_ns": high,
+                "span_class": span_class(low, high),
+                "symbols": json.dumps(sorted(names)),
+                "min_symbol": min(names),
+                "max_symbol": max(names),
             },
             copy
             | {
@@ -95,6 +97,20 @@ def _rows(
                 "location": f"synthetic/{number}",
             },
         )
+
+
+def _span(number: int) -> tuple[int, int]:
+    """Return first and last nanosecond: mostly an hour, of every fifth a day, of every twentieth thirty days."""
+    day = number % (DAYS - 1)
+    day += day >= REAL_DAY
+    start = (FIRST_DAY - EPOCH).days * DAY_NS
+    if number % 20 == 0:
+        day -= 30 if REAL_DAY - 30 < day < REAL_DAY else 0
+        return start + day * DAY_NS, start + (day + 30) * DAY_NS - 1
+    if number % 5 == 0:
+        return start + day * DAY_NS, start + (day + 1) * DAY_NS - 1
+    low = start + day * DAY_NS + number // DAYS % 23 * HOUR_NS
+    return low, low + HOUR_NS - 1
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: list[dict[str, Any]]) -> None:

@@ -10,15 +10,19 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from data import CATALOG
-from job import Contender, Job, Target, Timed
+from job import OWN, Contender, Job, Target, Timed
 
 if TYPE_CHECKING:
     from bench import Bench
 
-SQL = "SELECT * FROM ticks WHERE ts >= $low AND ts < $high AND symbol IN ('AAA', 'ZZZ')"
-BARE, EXPLAIN, AFTER = "quantstore, bare-table read", "quantstore, explain", "quantstore, SQL after another commit"
-OWN = "quantstore"
-SURVIVORS = 100
+WINDOW = "SELECT * FROM ticks WHERE ts >= $low AND ts < $high AND symbol IN ('S250A', 'ZZZ')"
+DAY = "SELECT * FROM ticks WHERE trade_date = $day"
+SYMBOL = "SELECT * FROM ticks WHERE symbol = $symbol"
+BARE, BY_DAY, BY_SYMBOL, AFTER, EXPLAIN = (
+    f"{OWN}, {what}"
+    for what in ("bare-table read", "SQL by day alone", "SQL by symbol alone", "SQL after another commit", "explain")
+)
+SURVIVORS, PART = 100, "planning part of SQL"
 
 
 class Planned:
@@ -45,16 +49,35 @@ class Planned:
         low = synthetic.FIRST_DAY + timedelta(days=synthetic.REAL_DAY, hours=12)
         return {"low": low, "high": low + timedelta(hours=1, microseconds=next(self._turns))}
 
-    def sql(self) -> Timed:
+    def sql(self, text: str, params: dict[str, Any]) -> Timed:
         """Plan a statement: parse, prune, choose copies, rewrite; nothing is opened."""
         from quantstore.query.request import ReadRequest
 
-        request = ReadRequest(SQL, params=self.span())
+        request = ReadRequest(text, params=params)
         store = self.store
         begun = time.perf_counter()
         with store.metadata_catalog.view() as view:
             plan = store._reader._plan_sql(view, request).plan  # noqa: SLF001 - a read opens files besides
-        return Timed(time.perf_counter() - begun, plan.scans[0].choices)
+        return self._checked(time.perf_counter() - begun, plan)
+
+    def _checked(self, seconds: float, plan: Any) -> Timed:
+        """Return the outcome of planning, once it is known that nothing needed was left out."""
+        found = len(plan.scans[0].choices)
+        if found != SURVIVORS:
+            raise RuntimeError(f"{found} segments survived, not {SURVIVORS}")
+        return Timed(seconds, plan.scans[0].choices)
+
+    def window(self) -> Timed:
+        """Plan a statement with a span of time and symbols."""
+        return self.sql(WINDOW, self.span())
+
+    def day(self) -> Timed:
+        """Plan a statement with a day."""
+        return self.sql(DAY, {"day": self.span()["low"].date()})
+
+    def symbol(self) -> Timed:
+        """Plan a statement with a symbol that lies inside the range of half of all segments, and in none of them."""
+        return self.sql(SYMBOL, {"symbol": "S250A"})
 
     def bare(self) -> Timed:
         """Read the table with bounds, and take the time that the read says it planned."""
@@ -62,16 +85,16 @@ class Planned:
 
         span = self.span()
         table = self.store.read(
-            "ticks", start=span["low"], end=span["high"], symbols=["AAA", "ZZZ"], to="arrow", **no_cache()
+            "ticks", start=span["low"], end=span["high"], symbols=["S250A", "ZZZ"], to="arrow", **no_cache()
         )
         report = self.store.last
         if table.num_rows != SURVIVORS * 10:
             raise RuntimeError(f"{table.num_rows} rows were read")
-        return Timed(report.planned_seconds, report.plan.scans[0].choices)
+        return self._checked(report.planned_seconds, report.plan)
 
     def explain(self) -> Any:
         """Explain the statement, with what each condition prunes."""
-        return self.store.explain(SQL, params=self.span()).scans[0].choices
+        return self.store.explain(WINDOW, params=self.span()).scans[0].choices
 
     def commit(self) -> None:
         """Commit a row that lies outside all bounds."""
@@ -88,12 +111,20 @@ def contenders(number: int) -> Callable[[Bench], list[Contender]]:
         note = f"{bench.sizes[number]:,} segments, {SURVIVORS} survive"
 
         def ready() -> None:
-            planned.sql()
+            planned.window()
 
         return [
-            Contender(OWN, planned.sql, ready=ready, note=f"planning part of SQL; {note}"),
+            Contender(OWN, planned.window, ready=ready, note=f"{PART}; {note}"),
             Contender(BARE, planned.bare, ready=ready, note="planning part of the read"),
-            Contender(AFTER, planned.sql, ready=ready, before=planned.commit, note="planning part of SQL"),
+            Contender(BY_DAY, planned.day, ready=ready, before=planned.commit, note=f"after another commit; {PART}"),
+            Contender(
+                BY_SYMBOL,
+                planned.symbol,
+                ready=ready,
+                before=planned.commit,
+                note=f"after another commit; {PART}; the symbol lies inside the range of half of all segments",
+            ),
+            Contender(AFTER, planned.window, ready=ready, before=planned.commit, note=PART),
             Contender(EXPLAIN, planned.explain, ready=ready, note="also counts what each condition prunes"),
         ]
 
@@ -102,7 +133,7 @@ def contenders(number: int) -> Callable[[Bench], list[Contender]]:
 
 def _job(name: str, number: int, title: str, limit: float) -> Job:
     text = f"under {limit * 1000:.0f} ms"
-    targets = tuple(Target(text, "seconds", limit, contender=who) for who in (OWN, BARE))
+    targets = tuple(Target(text, "seconds", limit, contender=who) for who in (OWN, BARE, BY_DAY))
     return Job(name, f"Planning, {title} segments in the catalog", (CATALOG,), contenders(number), targets, reads=False)
 
 

@@ -39,7 +39,9 @@ def sum_pandas(frame: Any) -> Any:
 def _pandas(table: Any, *, arrow: bool = False) -> Any:
     import pandas as pd
 
-    return table.to_pandas(types_mapper=pd.ArrowDtype) if arrow else table.to_pandas().set_index("ts")
+    return (
+        table.to_pandas(types_mapper=pd.ArrowDtype) if arrow else table.to_pandas(date_as_object=False).set_index("ts")
+    )
 
 
 def _polars(table: Any) -> Any:
