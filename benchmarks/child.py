@@ -50,7 +50,11 @@ def main() -> None:
         result: Any = opening.measure(bench, *request["details"])
     else:
         import footprint
+        from data import CATALOG
         from jobs import find_contender
+
+        if bench.variant is not CATALOG:
+            bench.own.load_code()
 
         result = footprint.of(find_contender(bench, *request["details"]))
     print(RESULT + json.dumps(result), flush=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,31 +17,44 @@ _STATUS, _IO, _CLEAR = Path("/proc/self/status"), Path("/proc/self/io"), Path("/
 
 
 def of(contender: Contender) -> dict[str, int]:
-    """Run a contender once, made ready before, and return bytes.
+    """Run a contender twice, made ready before, and return bytes.
 
     Returns:
-        `memory`: growth of the resident set at its peak, mapped files included; `mapped`: file pages mapped at the end
-        that were not before; `read` and `written`: what read and write calls moved, from page cache or disk alike.
-        Empty where there is no /proc.
+        Of the first run, `memory`: growth of the resident set at its peak, mapped files included; and `mapped`: file
+        pages mapped at its end that were not before. Of the second, which finds everything opened and checked as the
+        timed runs do, `read` and `written`: what read and write calls moved, from page cache or disk alike. Empty
+        where there is no /proc.
     """
     contender.ready()
-    contender.before()
-    try:
+    settle()
+    if not _reset_peak():
+        return {}
+    with _around(contender):
         settle()
-        if not _reset_peak():
-            return {}
-        status, moved = _status(), _moved()
+        _reset_peak()
+        before = _status()
         result = contender.action()
-        after, moved_after = _status(), _moved()
+        after = _status()
         del result
-    finally:
-        contender.after()
+    with _around(contender):
+        moved = _moved()
+        contender.action()
+        moved_after = _moved()
     return {
-        "memory": max(after["VmHWM"] - status["VmRSS"], 0),
-        "mapped": max(after["RssFile"] - status["RssFile"], 0),
+        "memory": max(after["VmHWM"] - before["VmRSS"], 0),
+        "mapped": max(after["RssFile"] - before["RssFile"], 0),
         "read": moved_after["rchar"] - moved["rchar"],
         "written": moved_after["wchar"] - moved["wchar"],
     }
+
+
+@contextmanager
+def _around(contender: Contender) -> Iterator[None]:
+    contender.before()
+    try:
+        yield
+    finally:
+        contender.after()
 
 
 def settle() -> None:

@@ -50,6 +50,17 @@ class Own:
         with open_store(self.places["cold"]) as store:
             store.write(self._data.arrow, TABLE, "cold")
 
+    def load_code(self) -> None:
+        """Load what is loaded on first use, so that a first run needs memory for rows only."""
+        rows = self._data.arrow.slice(0, 10)
+        self.open_fresh()
+        self.fresh.write(rows, TABLE)
+        self.fresh.migrate(TABLE, "hot", "cold")
+        self.sql(self.fresh, WINDOW, self._data.facts.window)
+        self.fresh.read(TABLE)
+        self.fresh.read(TABLE, to="polars")
+        self.drop_fresh()
+
     @cached_property
     def hot(self) -> Any:
         """The store with the ticks in hot."""
