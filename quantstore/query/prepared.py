@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from quantstore.errors import InvalidInputError
 from quantstore.query.conditions import Comparison, comparisons
+from quantstore.query.links import Linkable, SymbolLink, TimeLink, find_links
 from quantstore.query.parse import DIALECT, table_references, writes
 from quantstore.query.resolve import unknown_table
 from quantstore.query.rewriting.rewrite import rewrite
@@ -58,6 +59,7 @@ class Prepared:
         sql: The statement, rewritten, with a placeholder for each table reference.
         references: What the placeholders stand for.
         outputs: What is known of each result column, or None.
+        links: What ties references, by their numbers, to each other.
         schemas: The schemas it holds for: the schema id of each stored table, None of a name that was no table.
         refined: Parameters to be bound with nanoseconds, though their values have none.
     """
@@ -65,6 +67,7 @@ class Prepared:
     sql: str
     references: tuple[Reference, ...]
     outputs: tuple[OutputColumn, ...] | None
+    links: tuple[TimeLink | SymbolLink, ...]
     schemas: Mapping[str, int | None]
     refined: frozenset[str]
 
@@ -114,12 +117,15 @@ def analyse(
     )
     token = uuid4().hex[:8]  # no name in the query can be the placeholder's by accident
     references = tuple(_reference(one, number, token, found, rewritten.hidden) for number, one in enumerate(found))
+    linkable = [Linkable(one.node, one.form, _siblings(one, found)) for one in found]
+    tied = (link for link in find_links(linkable) if not (found[link.source].is_frame or found[link.target].is_frame))
+    links = tuple(tied)
     _put_placeholders(rewritten.tree, references)
     statement, outputs = rewritten.tree, rewritten.outputs
     if around is not None:
         around.set("this", statement)
         statement, outputs = around, None
-    return Prepared(statement.sql(DIALECT), references, outputs, schemas, refined)
+    return Prepared(statement.sql(DIALECT), references, outputs, links, schemas, refined)
 
 
 def _refined(tree: exp.Expression, kinds: Mapping[str, str], forms: Iterable[TableForm]) -> frozenset[str]:

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from quantstore.catalog.segments import EVERYTHING
 from quantstore.errors import InvalidInputError, UnsupportedError
+from quantstore.query.follow import follow_links
 from quantstore.query.parameters import bind, engine_value, fits_ns, kind_of
 from quantstore.query.parse import parse
-from quantstore.query.plan import Plan, plan_scan
+from quantstore.query.plan import Plan, Scan, plan_scan
 from quantstore.query.prepared import Prepared, analyse, mentioned
 from quantstore.query.prune import segment_filter
 from quantstore.query.statement import Source, Statement
@@ -102,16 +103,25 @@ class Preparer:
         explain: bool,
     ) -> Statement:
         bound = {name: engine_value(value, as_ns=name in prepared.refined) for name, value in params.items()}
-        sources = []
-        for one in prepared.references:
-            if one.is_frame:
-                sources.append(Source(one.form, one.columns, one.placeholder, frame=request.frames.tables[one.name]))
-                continue
+        filters = {
+            number: segment_filter(one.conditions, one.form, params, lambda texts: self._evaluate(texts, bound))
+            for number, one in enumerate(prepared.references)
+            if not one.is_frame
+        }
+
+        def scan(number: int, *, explain: bool = False) -> Scan:
+            one = prepared.references[number]
             record = view.table(one.name)
             assert record is not None  # noqa: S101 - the analysis fits the view
-            wanted = segment_filter(one.conditions, one.form, params, lambda texts: self._evaluate(texts, bound))
-            scan = plan_scan(view, record, one.alias, wanted, request.tiers, explain=explain)
-            sources.append(Source(one.form, one.columns, one.placeholder, scan))
+            return plan_scan(view, record, one.alias, filters[number], request.tiers, explain=explain)
+
+        follow_links(prepared.links, filters, scan, lambda texts: self._evaluate(texts, bound))
+        sources = []
+        for number, one in enumerate(prepared.references):
+            if one.is_frame:
+                sources.append(Source(one.form, one.columns, one.placeholder, frame=request.frames.tables[one.name]))
+            else:
+                sources.append(Source(one.form, one.columns, one.placeholder, scan(number, explain=explain)))
         return Statement(_plan(view, request, sources), prepared.sql, tuple(sources), bound, prepared.outputs)
 
     def _evaluate(self, texts: list[str], bound: Mapping[str, Any]) -> list[Any]:
