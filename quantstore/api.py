@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantstore import config
@@ -48,10 +47,17 @@ def open(
 
     Raises:
         NotFoundError: The store, settings file or profile does not exist and is not to be made.
+        InvalidInputError: The target cannot be a store.
+        AccessDeniedError: This user may not read, or make, it.
+        IntegrityError: Its catalog is damaged or gone.
+        UnsupportedError: A newer release made it, its catalog is on a network file system, or the target is a URL.
     """
+    from quantstore.catalog.failures import exists
+    from quantstore.catalog.opening import catalog_path
+
     settings = config.resolve(target, {"catalog": catalog, "hot": hot, "warm": warm, "cold": cold})
     place = settings.parts["catalog"]
-    is_new = isinstance(place, str | os.PathLike) and not Path(place).exists()
+    is_new = isinstance(place, str | os.PathLike) and not exists(catalog_path(place))
     if is_new and (read_only or not create):
         raise NotFoundError(f"There is no store at {settings.name}; open it with create=True to make one.")
     store = HybridStorageManager(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quantstore.errors import InvalidInputError, NotFoundError
+from quantstore.errors import InvalidInputError, NotFoundError, UnsupportedError
 
 FILE_NAME = "quantstore.toml"
 FOLDER_NAME = ".quantstore"
@@ -44,7 +44,8 @@ def resolve(target: str | os.PathLike[str] | None, overrides: Mapping[str, Any])
 
     Raises:
         NotFoundError: A file or profile does not exist.
-        InvalidInputError: A file has unknown keys or cannot be read.
+        InvalidInputError: A file has unknown keys or cannot be read, or the target is no folder.
+        UnsupportedError: The target is a URL.
     """
     settings = _from_target(os.fspath(target) if target is not None else _default_target())
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -60,9 +61,17 @@ def _default_target() -> str:
 def _from_target(target: str) -> Settings:
     if target.startswith("profile:"):
         return _from_file(Path(FILE_NAME), target.removeprefix("profile:"))
+    if "://" in target:
+        raise UnsupportedError(f"A store cannot be opened at {target!r}; give a folder on a local disk.")
+    if not target.strip() or "\0" in target:
+        raise InvalidInputError(f"{target!r} cannot be the place of a store; give a folder.")
     path = Path(target).expanduser()
     if path.suffix == ".toml":
         return _from_file(path, None)
+    if os.path.isfile(path):  # noqa: PTH113 - of a path that cannot be one it says no instead of failing
+        raise InvalidInputError(
+            f"{target} is a file, and a store is a folder. Open a folder and write the file into one of its tables."
+        )
     return _from_folder(path, target)
 
 

@@ -63,8 +63,8 @@ class HybridStorageManager(StorageBackend):
         from quantstore.query.reader import Reader
         from quantstore.write.writer import Writer
 
-        self.metadata_catalog = _open_catalog(metadata_catalog, read_only=read_only, create=create)
         self._stores = _open_stores({Tier.HOT: hot_store, Tier.WARM: warm_store, Tier.COLD: cold_store})
+        self.metadata_catalog = _open_catalog(metadata_catalog, self._stores, read_only=read_only, create=create)
         self.hot_store, self.warm_store, self.cold_store = (self._stores[tier] for tier in ALL_TIERS)
         self.name = name or str(self.metadata_catalog.path.parent)
         self.is_closed = False
@@ -431,30 +431,14 @@ def _names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
     return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
 
 
-def _open_catalog(target: Any, *, read_only: bool, create: bool) -> Catalog:
-    from quantstore.catalog.catalog import Catalog
+def _open_catalog(target: Any, stores: Mapping[Tier, SegmentStore], *, read_only: bool, create: bool) -> Catalog:
+    from quantstore.catalog.opening import open_catalog
 
-    if isinstance(target, Catalog):
-        return target
-    if not isinstance(target, str | os.PathLike):
-        raise InvalidInputError(f"metadata_catalog must be a path or a Catalog, not {type(target).__name__}.")
-    path = Path(target).expanduser()
-    if path.is_dir() or not path.suffix:
-        path /= "catalog.sqlite"
-    if create and not read_only:
-        _make_folder(path.parent)
-    return Catalog(path, create=create and not read_only, read_only=read_only)
+    def find_rows() -> str | None:
+        found = (f"{stored.location} in store {store.name!r}" for store in stores.values() for stored in store.list())
+        return next(found, None)
 
-
-def _make_folder(folder: Path) -> None:
-    from quantstore.stores.files import make_directory
-
-    try:
-        make_directory(folder)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise AccessDeniedError(
-            f"The folder {folder} cannot be made: {error.strerror}. Choose another place."
-        ) from error
+    return open_catalog(target, read_only=read_only, create=create, find_rows=find_rows)
 
 
 def _open_stores(targets: Mapping[Tier, Any]) -> dict[Tier, SegmentStore]:

@@ -93,15 +93,22 @@ class Catalog:
         create: Whether to make it where it is missing.
         read_only: Whether to refuse every change.
         clock: Where the time of day comes from.
+        before_making: Raises an IntegrityError where no new catalog may be made.
     """
 
     def __init__(
-        self, path: str | Path, *, create: bool = True, read_only: bool = False, clock: Clock | None = None
+        self,
+        path: str | Path,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        clock: Clock | None = None,
+        before_making: Callable[[], None] | None = None,
     ) -> None:
         self.path = Path(path)
         self.clock = clock or SystemClock()
         self._known = _Known()
-        self._database = Database(self.path, create=create, read_only=read_only)
+        self._database = Database(self.path, create=create, read_only=read_only, before_making=before_making)
         self.attempts = Attempts(self._database, self.clock)
         self.commits = Commits(self._database, self.clock)
         self.garbage = Garbage(self._database, self.clock)

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,49 +15,13 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from quantstore.catalog import upgrades
-from quantstore.errors import (
-    AccessDeniedError,
-    CapacityError,
-    IntegrityError,
-    NotFoundError,
-    QuantStoreError,
-    UnavailableError,
-    UnsupportedError,
-)
+from quantstore.catalog.failures import exists, explain, refuse_foreign, unreadable
+from quantstore.catalog.file_systems import refuse_network
+from quantstore.catalog.private_copy import PrivateCopy, can_open
+from quantstore.errors import AccessDeniedError, IntegrityError, InvalidInputError, NotFoundError
 
 BUSY_SECONDS = 60.0
-NETWORK_FILE_SYSTEMS = frozenset(
-    {
-        "nfs",
-        "nfs3",
-        "nfs4",
-        "cifs",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "9p",
-        "afs",
-        "ncpfs",
-        "glusterfs",
-        "lustre",
-        "beegfs",
-    }
-    | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse"}
-)
-_CAUSES: tuple[tuple[str, type[QuantStoreError], str], ...] = (
-    ("locked", UnavailableError, "is locked by another process; try again"),
-    ("busy", UnavailableError, "is busy; try again"),
-    ("disk is full", CapacityError, "could not be written: the disk is full; free space and try again"),
-    ("disk i/o error", UnavailableError, "could not be read or written; check the disk"),
-    ("readonly", AccessDeniedError, "cannot be written; open the store with read_only=True"),
-    (
-        "unable to open",
-        AccessDeniedError,
-        "cannot be opened; check that the folder exists and may be written",
-    ),
-    ("malformed", IntegrityError, "is damaged; restore it from a backup"),
-    ("not a database", IntegrityError, "is not a catalog or is damaged; restore it from a backup"),
-)
+_CANNOT_OPEN = ("readonly", "unable to open")
 
 
 class Database:
@@ -67,21 +31,33 @@ class Database:
     half-way because another one committed; readers see one snapshot from first to last statement.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        before_making: Callable[[], None] | None = None,
+    ) -> None:
         self.path = path.absolute()
         self.read_only = read_only
-        if not create and not path.exists():
+        is_there = exists(path)
+        if not create and not is_there:
             raise NotFoundError(f"There is no catalog at {path}; open the store with create=True to make one.")
-        _refuse_network_file_system(path.parent)
+        refuse_network(path.parent)
+        if before_making is not None and not is_there:
+            _unless(path.exists, before_making)
+        refuse_foreign(path)
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._engine = self._make_engine()
-        self._bring_up_to_date()
+        self._copy: PrivateCopy | None = None
+        self._engine = self._make_engine(self.path)
+        self._bring_up_to_date(before_making)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that sees one snapshot and writes nothing."""
-        with self._explained(), self._current_engine().connect() as connection, connection.begin():
+        with self._explained(), self._reading() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -102,6 +78,28 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
+        if self._copy is not None:
+            self._copy.close()
+
+    def _reading(self) -> Connection:
+        """Open a connection for reading; to a private copy where this user may not write and nothing else will do."""
+        engine = self._current_engine()
+        if not self.read_only or can_open(self.path):
+            try:
+                return engine.connect()
+            except DBAPIError as error:
+                if not self.read_only or not _is_sign(error, _CANNOT_OPEN):
+                    raise
+        return self._copied_engine().connect()
+
+    def _copied_engine(self) -> Engine:
+        with self._lock:
+            try:
+                if self._copy is None or self._copy.pid != os.getpid():
+                    self._copy = PrivateCopy(self.path, self._make_engine)
+                return self._copy.engine()
+            except OSError as error:
+                raise unreadable(self.path, error) from error
 
     def _current_engine(self) -> Engine:
         if os.getpid() != self._pid:
@@ -109,13 +107,13 @@ class Database:
                 if os.getpid() != self._pid:
                     # SQLite connections must not cross a fork; the parent closes its own.
                     self._engine.dispose(close=False)
-                    self._engine = self._make_engine()
+                    self._engine = self._make_engine(self.path)
                     self._pid = os.getpid()
         return self._engine
 
-    def _make_engine(self) -> Engine:
+    def _make_engine(self, path: Path) -> Engine:
         engine = create_engine(
-            URL.create("sqlite", database=str(self.path)),  # text would give `?` and `%` in a path a meaning
+            URL.create("sqlite", database=str(path)),  # text would give `?` and `%` in a path a meaning
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
             pool_size=4,
             max_overflow=64,
@@ -130,6 +128,7 @@ class Database:
         cursor.execute("PRAGMA busy_timeout = 60000")
         if self.read_only:
             cursor.execute("PRAGMA query_only = ON")
+            cursor.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # fails here, where another way to read can be taken
         else:
             _use_wal(cursor)
         cursor.execute("PRAGMA synchronous = FULL")
@@ -138,25 +137,60 @@ class Database:
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.close()
 
-    def _bring_up_to_date(self) -> None:
+    def _bring_up_to_date(self, before_making: Callable[[], None] | None) -> None:
         with self.read() as connection:
             form = upgrades.current_form(connection)
+            is_empty = upgrades.is_empty(connection)
         upgrades.check_form(form, str(self.path))
         if form == len(upgrades.STEPS):
             return
+        if form == 0:
+            self._check_new(before_making, is_empty=is_empty)
+        if self.read_only:
+            raise upgrades.too_old(form, str(self.path))
         with self.write() as connection:
             upgrades.apply_steps(connection, upgrades.current_form(connection))
+
+    def _check_new(self, before_making: Callable[[], None] | None, *, is_empty: bool) -> None:
+        """Refuse to make a catalog inside another program's database, or where the caller says that one was lost."""
+        if not is_empty:
+            raise InvalidInputError(
+                f"{self.path} is a SQLite database and no catalog of quantstore; nothing in it was changed. Give the "
+                "store another place.",
+                path=str(self.path),
+            )
+        if self.read_only:
+            raise NotFoundError(f"{self.path} is empty: the store was never made. Open it with read_only=False.")
+        if before_making is not None:
+            _unless(self._is_made, before_making)
+
+    def _is_made(self) -> bool:
+        with self.read() as connection:
+            return upgrades.current_form(connection) > 0
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except DBAPIError as error:
-            text = str(error.orig).lower()
-            for sign, kind, advice in _CAUSES:
-                if sign in text:
-                    raise kind(f"The catalog {self.path} {advice}. ({error.orig})") from error
+            found = explain(error, self.path, read_only=self.read_only)
+            if found is None:
+                raise
+            raise found from error
+
+
+def _unless(is_made: Callable[[], bool], check: Callable[[], None]) -> None:
+    """Run a check of a catalog not made yet; its verdict means nothing if another process makes it meanwhile."""
+    try:
+        check()
+    except IntegrityError:
+        if not is_made():
             raise
+
+
+def _is_sign(error: DBAPIError, signs: tuple[str, ...]) -> bool:
+    text = str(error.orig).lower()
+    return any(sign in text for sign in signs)
 
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:
@@ -176,29 +210,3 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 def _on_begin(connection: Connection) -> None:
     is_write = connection.get_execution_options().get("quantstore_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-
-def _refuse_network_file_system(folder: Path) -> None:
-    kind = file_system(folder)
-    if kind in NETWORK_FILE_SYSTEMS:
-        raise UnsupportedError(
-            f"{folder} is on a network file system ({kind}), where SQLite's locks cannot be trusted. "
-            "Put the store on a local disk."
-        )
-
-
-def file_system(folder: Path) -> str:
-    """Return the type of the file system `folder` lies on, from /proc; empty where unknown."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    wanted = str(folder.resolve())
-    best, kind = "", ""
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        mount = left.split()[4].replace("\\040", " ")
-        inside = wanted == mount or wanted.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, right.split()[0]
-    return kind

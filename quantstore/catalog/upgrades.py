@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from uuid import uuid4
 
 from sqlalchemy import Connection, func, inspect, select, text
@@ -63,6 +64,11 @@ def current_form(connection: Connection) -> int:
     return connection.execute(select(func.max(schema.upgrades.c.number))).scalar() or 0
 
 
+def is_empty(connection: Connection) -> bool:
+    """Whether a database holds no table at all."""
+    return not inspect(connection).get_table_names()
+
+
 def check_form(form: int, where: str) -> None:
     """Refuse a catalog made by a newer release.
 
@@ -71,10 +77,28 @@ def check_form(form: int, where: str) -> None:
     """
     if form > len(STEPS):
         raise UnsupportedError(
-            f"The catalog {where} has form {form}; this release of quantstore reads up to form {len(STEPS)}. "
-            "Upgrade quantstore (pip install -U quantstore).",
+            f"The catalog {where} has form {form}, which a newer release of quantstore made; this is quantstore "
+            f"{_release()}, which reads up to form {len(STEPS)}. Nothing was changed. Upgrade quantstore: pip install "
+            "-U quantstore.",
             form=form,
+            known_form=len(STEPS),
+            release=_release(),
         )
+
+
+def too_old(form: int, where: str) -> UnsupportedError:
+    """Return the error for a catalog that would have to be brought up to date and may only be read."""
+    return UnsupportedError(
+        f"The catalog {where} has form {form}, which an older release of quantstore made; this is quantstore "
+        f"{_release()}, which reads form {len(STEPS)}. Open the store once with read_only=False, which upgrades it.",
+        form=form,
+        known_form=len(STEPS),
+        release=_release(),
+    )
+
+
+def _release() -> str:
+    return version("quantstore")
 
 
 def apply_steps(connection: Connection, form: int) -> None:

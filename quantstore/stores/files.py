@@ -18,9 +18,10 @@ from typing import Any
 import xxhash
 
 from quantstore.core import failpoints
+from quantstore.core.folders import missing_folders, sync_folder
+from quantstore.core.space import disk_full
 from quantstore.errors import (
     AccessDeniedError,
-    CapacityError,
     ConflictError,
     InvalidInputError,
     QuantStoreError,
@@ -145,7 +146,7 @@ class LocalFiles:
                 written = [write_one(file) for file in files]
             for directory, location in directories.items():
                 with self._explained(location):
-                    _sync_directory(directory)
+                    sync_folder(directory)
         except BaseException:
             for path in made:
                 with suppress(OSError):
@@ -160,7 +161,7 @@ class LocalFiles:
             directory = Path(self.path(location)).parent
             directories[directory] = location
             with self._explained(location):
-                for new in _missing(directory):
+                for new in missing_folders(directory):
                     new.mkdir(exist_ok=True)  # another writer may have made it just now
                     directories[new.parent] = location
         return directories
@@ -204,9 +205,17 @@ class LocalFiles:
         context = {"store": self.store, "location": location}
         where = f"{location} in store {self.store!r} ({self.root})"
         if error.errno in _FULL:
-            return CapacityError(f"No room to write {where}: {error.strerror}. Free space and retry.", **context)
+            return disk_full(f"write {where}", self.root, error.strerror or "no space left", **context)
         if error.errno in _DENIED:
-            return AccessDeniedError(f"Access to {where} was refused: {error.strerror}.", **context)
+            way = f"Ask the owner of {self.root} for permission, or open the store with read_only=True to read it"
+            return AccessDeniedError(f"Access to {where} was refused: {error.strerror}. {way}.", **context)
+        if error.errno == errno.ENOTDIR:
+            place = next((one for one in (self.root, *self.root.parents) if one.is_file()), error.filename)
+            return InvalidInputError(
+                f"{place} is a file, where the {self.store} store needs a folder. Move it away, or give the store "
+                "another folder.",
+                **context,
+            )
         if error.errno == errno.EEXIST:
             return ConflictError(f"Something is already stored as {where}; write under a new name.", **context)
         return UnavailableError(f"Access to {where} failed: {error}.", **context)
@@ -239,31 +248,6 @@ class LocalFiles:
         with self._explained(prefix or "."), suppress(FileNotFoundError), os.scandir(self.root / prefix) as found:
             return sorted(found, key=lambda entry: entry.name)
         return []
-
-
-def _missing(directory: Path) -> list[Path]:
-    """Return the directories to make, outermost first."""
-    missing = []
-    while not directory.is_dir():
-        missing.append(directory)
-        directory = directory.parent
-    return missing[::-1]
-
-
-def make_directory(directory: Path) -> None:
-    """Make a directory and what is missing above it; the new entries are durable on return."""
-    for new in _missing(directory):
-        new.mkdir(exist_ok=True)  # another process may have made it just now
-        with suppress(PermissionError):  # a parent that may be written but not listed
-            _sync_directory(new.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def quote_component(text: str) -> str:

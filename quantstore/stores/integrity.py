@@ -128,7 +128,8 @@ class Verifier:
     def _explain(self, error: OSError, location: str) -> NoReturn:
         if error.errno in {errno.EACCES, errno.EPERM}:
             raise AccessDeniedError(
-                f"Access to {location} in store {self._store!r} was refused: {error.strerror}.",
+                f"Access to {location} in store {self._store!r} was refused: {error.strerror}. Ask the owner of "
+                "the store for permission to read its folders and files.",
                 store=self._store,
                 location=location,
             ) from error

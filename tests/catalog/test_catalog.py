@@ -14,7 +14,7 @@ import pytest
 
 from quantstore.catalog.attempts import LEASE_SECONDS
 from quantstore.catalog.catalog import Catalog
-from quantstore.catalog.database import file_system
+from quantstore.catalog.file_systems import file_system
 from quantstore.catalog.records import ColumnProof, MovedPiece, MovedSegment, WriteCommit
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.clock import ManualClock
@@ -323,7 +323,7 @@ def test_a_catalog_of_a_newer_release_is_refused(catalog):
 def test_a_file_that_is_no_catalog_is_refused(tmp_path):
     path = tmp_path / "catalog.sqlite"
     path.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(IntegrityError, match="not a catalog or is damaged"):
+    with pytest.raises(IntegrityError, match="damaged or no catalog at all"):
         Catalog(path)
 
 
@@ -363,4 +363,4 @@ def test_threads_and_a_forked_child_share_one_catalog(catalog):
 
 
 def test_the_file_system_of_a_folder_is_told():
-    assert file_system(Path("/proc")) == ("proc" if Path("/proc/self").exists() else "")
+    assert file_system(Path("/proc"))[0] == ("proc" if Path("/proc/self").exists() else "")
