@@ -51,10 +51,12 @@ class Predicate:
     Attributes:
         expression: What to filter by; None where there is nothing to filter by.
         wanted: Conditions that every row that passes meets.
+        is_written: Whether Polars can write the expression down, and so hand it to a source.
     """
 
     expression: pl.Expr | None = None
     wanted: SegmentFilter = EVERYTHING
+    is_written: bool = True
 
 
 def read_predicate(expression: pl.Expr | None, form: TableForm, schema: Mapping[str, pl.DataType]) -> Predicate:
@@ -69,7 +71,7 @@ def read_predicate(expression: pl.Expr | None, form: TableForm, schema: Mapping[
         return Predicate()
     text = _written(expression)
     if text is None:
-        return Predicate(expression)
+        return Predicate(expression, is_written=False)
     tree = json.loads(text)
     if _HINT in text:
         tree = _without_hints(tree)

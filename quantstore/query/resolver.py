@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 from polars.io.plugins import register_io_source
@@ -48,9 +48,8 @@ class QuantStoreTable(LazyFrameResolver):
         properties = ResolvedLazyFrameProps(version_key=key)
         if key == existing_resolved_version_key:
             return None, properties
-        wanted = EVERYTHING
-        for one in filters:
-            wanted = both(wanted, self._scan.predicate(one.expr).wanted)
+        predicates = [self._scan.predicate(one.expr) for one in filters]
+        wanted = reduce(both, (predicate.wanted for predicate in predicates), EVERYTHING)
         prepared = self._scan.prepare(wanted, None if filters else limit)
         frame = register_io_source(
             partial(self._scan.batches, prepared),
@@ -59,7 +58,14 @@ class QuantStoreTable(LazyFrameResolver):
             explain_name=f"quantstore {self._scan.name}",
             explain_detail=_detail(prepared.planned.plan),
         )
+        if not all(predicate.is_written for predicate in predicates):
+            frame = frame.map_batches(_unchanged, predicate_pushdown=False, streamable=True)
         return frame, properties
+
+
+def _unchanged(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame; a filter that is a Python function stops here, as a source takes it only with cloudpickle."""
+    return frame
 
 
 def _detail(plan: Plan) -> str:

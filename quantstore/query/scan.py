@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from quantstore.catalog.segments import SegmentFilter
@@ -23,8 +24,6 @@ from quantstore.query.predicates import Predicate, read_predicate
 from quantstore.query.report import ReadReport
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from quantstore.catalog.catalog import Catalog
     from quantstore.core.tier import Tier
     from quantstore.query.plan import Choice, Plan
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from quantstore.stores.base import SegmentStore
 
 _BATCH_ROWS = 1 << 17
-_TAKES_CHUNKS = tuple(int(part) for part in pl.__version__.split(".")[:2]) >= (1, 33)
-"""Before that Polars cannot take categories in several chunks from a source."""
+_TAKES_CATEGORIES = tuple(int(part) for part in pl.__version__.split(".")[:2]) >= (1, 33)
+"""Before that Polars takes no Enum from a source, and categories only in one chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,10 @@ class TableScan:
         self._form = planned.form
         self.name = planned.form.spec.name
         self.schema = _schema(planned)
+        self._enums: dict[Any, pl.DataType] = {}
+        if not _TAKES_CATEGORIES:
+            self._enums = {name: kind for name, kind in self.schema.items() if isinstance(kind, pl.Enum)}
+            self.schema |= dict.fromkeys(self._enums, pl.String())
         self._told = _left_out(planned.plan)
 
     def lazy(self) -> pl.LazyFrame:
@@ -95,7 +98,8 @@ class TableScan:
             from quantstore.query.resolver import QuantStoreTable
 
             return QuantStoreTable(self).lazy()
-        return register_io_source(partial(self.batches, None), schema=self.schema, validate_schema=True)
+        frame = register_io_source(partial(self.batches, None), schema=self.schema, validate_schema=True)
+        return frame.cast(self._enums) if self._enums else frame
 
     def generation(self) -> int:
         """Return the placement generation the catalog is at."""
@@ -203,12 +207,14 @@ class TableScan:
         raise UnavailableError(f"Segments of table {self.name!r} kept moving while they were read; try again.")
 
     def _frame(self, table: pa.Table, names: list[str], expression: pl.Expr | None) -> pl.DataFrame:
+        for name in self._enums.keys() & set(names):
+            table = table.set_column(names.index(name), name, table.column(name).cast(pa.string()))
         frame = to_polars(table)
         casts = {name: dtype for name, dtype in self.schema.items() if frame.schema.get(name, dtype) != dtype}
         frame = frame.cast(casts) if casts else frame  # type: ignore[arg-type]
         frame = frame if expression is None else frame.filter(expression)
         frame = frame.select(names)
-        return frame if _TAKES_CHUNKS else frame.rechunk()
+        return frame if _TAKES_CATEGORIES else frame.rechunk()
 
 
 def _schema(planned: BareRead) -> dict[str, pl.DataType]:
