@@ -64,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the jobs and stop")
     options = parser.parse_args()
     if options.list:
-        print("\n".join(f"{job.name:14} {job.title}" for job in ALL))
+        print("\n".join(f"{job.name:20} {job.title}" for job in ALL))
         raise SystemExit
     options.rows = options.rows or (200_000 if options.quick else 10_000_000)
     options.runs = options.runs or (3 if options.quick else 7)

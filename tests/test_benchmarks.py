@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,59 @@ def test_the_report_names_versions_machine_dtypes_and_memory(report: dict[str, A
         assert "ArcticDB | not installed" in text
     if importlib.util.find_spec("matplotlib") is not None:
         assert {path.stem for path in output.glob("*.png")} == set(listed())
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Judge a target on times and sizes: `judged(kind, limit, own, name=(seconds, size), ...)`."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    job, measure, verdict = (importlib.import_module(name) for name in ("job", "measure", "verdict"))
+
+    def judge(kind: str, limit: float, own: float, *, same_size: bool = False, **others: Any) -> Any:
+        figures = [measure.Figures("quantstore", seconds=[own * 3, own, own / 3], size=100)]
+        for name, found in others.items():
+            measured = isinstance(found, tuple)
+            seconds, size = ([found[0]], found[1]) if measured else ([], None)
+            figures.append(measure.Figures(name, "measured" if measured else found, seconds, size=size))
+        target = job.Target("fast", kind, limit, tuple(others), same_size=same_size)
+        return verdict.judge(target, figures, quick=False)
+
+    yield judge
+    for name in set(sys.modules) - before:
+        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "own", "other", "shown", "result"),
+    [
+        ("speed", 1.5, 2.0, 3.0, "1.50x its speed", "reached"),
+        ("speed", 1.5, 2.0, 2.9, "1.45x its speed", "missed"),
+        ("time", 1.3, 2.6, 2.0, "1.30x its time", "reached"),
+        ("time", 1.3, 2.8, 2.0, "1.40x its time", "missed"),
+        ("added", 0.001, 0.0029, 0.002, "+0.90 ms", "reached"),
+        ("added", 0.001, 0.0032, 0.002, "+1.20 ms", "missed"),
+    ],
+)
+def test_medians_are_held_against_targets(
+    judged: Any, kind: str, limit: float, own: float, other: float, shown: str, result: str
+) -> None:
+    verdict = judged(kind, limit, own, peer=(other, 100))
+    assert (verdict.beside, verdict.shown, verdict.result) == ("peer", shown, result)
+
+
+def test_the_fastest_peer_counts_and_of_equal_size_where_asked(judged: Any) -> None:
+    peers = {"slow": (4.0, 100), "fast": (1.0, 100), "large": (0.5, 200)}
+    assert judged("time", 1.3, 2.0, **peers).beside == "large"
+    assert judged("time", 1.3, 2.0, same_size=True, **peers).beside == "fast"
+    assert judged("time", 1.3, 2.0, same_size=True, large=(0.5, 200)).result == "large: its files are larger"
+
+
+def test_a_target_beside_a_missing_peer_is_not_reached(judged: Any) -> None:
+    verdict = judged("speed", 1.5, 2.0, arctic="not installed")
+    assert verdict.measured is None
+    assert verdict.result == "arctic: not installed"
 
 
 def test_an_unknown_job_is_refused_with_the_names_there_are() -> None:
