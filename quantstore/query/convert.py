@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 RESULT_KINDS = ("pandas", "polars", "lazy", "arrow", "reader", "relation")
+_MANY_ROWS = 1_000_000
+_MANY_CHUNKS = 256
+"""Of so many pieces a frame is slower to work with than to join."""
 _HUGE_INTEGER = pa.decimal128(38, 0)
 DTYPE_BACKENDS = (None, "pyarrow", "numpy_nullable")
 _NULLABLE = {
@@ -76,7 +81,7 @@ def to_polars(table: pa.Table) -> pl.DataFrame:
     """Return a Polars frame; ordered categories become Enum."""
     import polars as pl
 
-    result = pl.DataFrame(table) if table.num_columns else pl.DataFrame()
+    result = _frame_of(table) if table.num_columns else pl.DataFrame()
     enums = {}
     for field in table.schema:
         if pa.types.is_dictionary(field.type) and field.type.ordered:
@@ -84,6 +89,24 @@ def to_polars(table: pa.Table) -> pl.DataFrame:
             if all(isinstance(one, str) for one in categories):
                 enums[field.name] = pl.Enum(categories)
     return result.cast(enums) if enums else result
+
+
+def _frame_of(table: pa.Table) -> pl.DataFrame:
+    """Return a Polars frame over the table's memory; only texts, which Polars keeps as views, are read."""
+    import polars as pl
+
+    texts = [
+        field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    ]
+    if table.num_rows >= _MANY_ROWS and texts:
+        with ThreadPoolExecutor(min(len(texts), os.cpu_count() or 1)) as pool:
+            views = list(pool.map(lambda name: table.column(name).cast(pa.string_view()), texts))
+        for name, view in zip(texts, views, strict=True):
+            table = table.set_column(table.column_names.index(name), name, view)
+    many_chunks = max(column.num_chunks for column in table.columns) > _MANY_CHUNKS
+    result = pl.from_arrow(table, rechunk=many_chunks)
+    assert isinstance(result, pl.DataFrame)  # noqa: S101 - tables become frames
+    return result
 
 
 def to_pandas(table: pa.Table, dtype_backend: str | None, frame: Mapping[str, Any]) -> pd.DataFrame:
