@@ -162,8 +162,8 @@ class HybridStorageManager(StorageBackend):
             params: Values bound to `$name` in SQL.
             frames: Frames that SQL may name as tables: pandas, Polars, Arrow, by name.
             as_of: What the store knew then: a version, or an instant with a time of day.
-            to: `pandas`, `polars`, `lazy`, `arrow`, `reader` (record batches, bounded memory) or `relation` (DuckDB's,
-                in its types, not yet run).
+            to: `pandas`, `polars`, `lazy` (of a table, read when it is collected, as by `scan`), `arrow`, `reader`
+                (record batches, bounded memory) or `relation` (DuckDB's, in its types, not yet run).
             dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
             missing: Where `tiers` leaves segments out: `warn`, `raise` or `ignore`.
             max_bytes: Largest result: bytes, text such as `2GB`, `auto` (half of free memory) or None.
@@ -216,8 +216,8 @@ class HybridStorageManager(StorageBackend):
                 are there only if they are named.
 
         Raises:
-            NotFoundError: No such table or version; the nearest is named.
-            InvalidInputError: No such column, or SQL instead of a name.
+            NotFoundError: No such table, column or version; the nearest is named.
+            InvalidInputError: SQL instead of a name.
             UnsupportedError: A column has ordered categories that were never fixed.
         """
         names = ALL_TIER_NAMES if tiers is None else tiers
@@ -298,16 +298,18 @@ class HybridStorageManager(StorageBackend):
         Raises:
             InvalidInputError: The name is taken or not usable, or the schema lacks a column named here.
         """
-        from quantstore.core.table import check_name
-        from quantstore.rows.form import Wishes, new_form
+        from quantstore.core.names import check_name, refuse_lookalike
+        from quantstore.rows.form import Wishes, new_form, refuse_calendar
 
         keys = () if key is None else (key,) if isinstance(key, str) else tuple(key)
         wishes = Wishes(time, symbol, keys or None, asset_class, None, calendar, parse_grain(grain))
+        refuse_calendar(wishes)
+        refuse_lookalike(check_name(table), self.tables())
         if schema is not None:
             form = new_form(table, schema, wishes, {})
             self.metadata_catalog.commits.create(form.spec, form.stored())
         else:
-            spec = TableSpec(check_name(table), time, symbol, keys, calendar, wishes.grain, asset_class)
+            spec = TableSpec(table, time, symbol, keys, calendar, wishes.grain, asset_class)
             self.metadata_catalog.commits.create(spec, None)
         return self.table(table)
 
