@@ -19,9 +19,10 @@ def nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """The outcome of an action that timed a part of itself, in seconds."""
+    """The outcome of an action that timed a part of itself, in seconds, and in seconds of the processor."""
 
     seconds: float
+    busy: float
     result: Any = None
 
 

@@ -29,6 +29,8 @@ class Figures:
         name: The contender.
         state: `measured`, `not installed` or `failed: ...`.
         seconds: One time per run; of a short action, the median of several calls.
+        cpu: The processor's seconds of each run, of all threads together; less than `seconds` where others used the
+            machine or a disk was waited for, more where threads shared the work.
         phases: Further times, by phase, for actions of several parts.
         rows: Rows of the result, or of what was written.
         dtypes: Columns with their types.
@@ -40,12 +42,18 @@ class Figures:
     name: str
     state: str = "measured"
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     phases: dict[str, list[float]] = field(default_factory=dict)
     rows: int | None = None
     dtypes: dict[str, str] = field(default_factory=dict)
     size: int | None = None
     footprint: dict[str, int] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def median_cpu(self) -> float | None:
+        """The median of the processor's seconds; None where nothing was measured in this process."""
+        return statistics.median(self.cpu) if self.cpu and not self.phases else None
 
     @property
     def median(self) -> float | None:
@@ -102,27 +110,28 @@ def _guarded(mine: Figures, action: Callable[[], Any]) -> bool:
 
 def _calls(job: Job, one: Contender, mine: Figures, short: float) -> int:
     """Warm up once, note what comes out, and return how many calls make up a run."""
-    taken: list[float] = []
+    taken: list[tuple[float, float]] = []
     if not job.is_warmed or not _guarded(mine, lambda: taken.append(_once(one, mine))) or not job.is_short:
         return 1
-    return max(1, min(MOST_CALLS, int(short / max(taken[0], 1e-6))))
+    return max(1, min(MOST_CALLS, int(short / max(taken[0][0], 1e-6))))
 
 
 def _run(one: Contender, mine: Figures, calls: int) -> None:
     gc.collect()
-    taken = statistics.median([_once(one, mine, keep=False) for _ in range(calls)])
-    mine.seconds.append(taken)
+    taken, busy = zip(*(_once(one, mine, keep=False) for _ in range(calls)), strict=True)
+    mine.seconds.append(statistics.median(taken))
+    mine.cpu.append(statistics.median(busy))
 
 
-def _once(one: Contender, mine: Figures, *, keep: bool = True) -> float:
-    """Run a contender once and return the seconds; `keep` notes rows and dtypes."""
+def _once(one: Contender, mine: Figures, *, keep: bool = True) -> tuple[float, float]:
+    """Run a contender once and return the seconds, and those of the processor; `keep` notes rows and dtypes."""
     one.before()
     try:
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         result = one.action()
-        seconds = time.perf_counter() - begun
+        seconds, busy = time.perf_counter() - begun, time.process_time() - busy
         if isinstance(result, Timed):
-            seconds, result = result.seconds, result.result
+            seconds, busy, result = result.seconds, result.busy, result.result
         if isinstance(result, Phases):
             seconds = next(iter(result.seconds.values()))
             for name, part in result.seconds.items() if not keep else ():
@@ -132,7 +141,7 @@ def _once(one: Contender, mine: Figures, *, keep: bool = True) -> float:
             mine.size = one.size() if one.size else None
     finally:
         one.after()
-    return seconds
+    return seconds, busy
 
 
 def _footprint(job: Job, bench: Bench, one: Contender, *, in_process: bool) -> dict[str, int]:

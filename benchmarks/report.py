@@ -75,7 +75,10 @@ class Report:
                     "job": one.job.name,
                     "title": one.job.title,
                     "variant": one.variant.name,
-                    "contenders": [asdict(figures) | {"median": figures.median} for figures in one.figures],
+                    "contenders": [
+                        asdict(figures) | {"median": figures.median, "median_cpu": figures.median_cpu}
+                        for figures in one.figures
+                    ],
                     "targets": [asdict(verdict) for verdict in one.verdicts],
                 }
                 for one in self.outcomes
@@ -111,8 +114,8 @@ def table(outcome: Outcome) -> str:
     """Return the figures of a job: times, ratios with their targets, rows, memory, bytes, dtypes."""
     own = next((one for one in outcome.figures if one.name == OWN), None)
     lines = [
-        row(("contender", "median", "range", "quantstore / it", "target", "rows", *_BYTES, "note")),
-        row(("---", "---:", "---:", "---:", "---", "---:", *("---:" for _ in _BYTES), "---")),
+        row(("contender", "median", "range", "quantstore / it", "target", "cpu", "rows", *_BYTES, "note")),
+        row(("---", "---:", "---:", "---:", "---", "---:", "---:", *("---:" for _ in _BYTES), "---")),
     ]
     lines += [_line(one, own, outcome.verdicts) for one in outcome.figures]
     return "\n".join([*lines, *_phases(outcome.figures), *_warnings(outcome), *_dtypes(outcome.figures)])
@@ -123,17 +126,18 @@ _BYTES = ("memory", "mapped", "read", "written", "on disk")
 
 def _line(one: Figures, own: Figures | None, judged: list[Verdict]) -> str:
     if one.median is None:
-        return row((one.name, one.state, *[""] * (len(_BYTES) + 4), one.note))
+        return row((one.name, one.state, *[""] * (len(_BYTES) + 5), one.note))
     ratio = ""
     if own is not None and own.median is not None and one is not own:
         ratio = f"{own.median / one.median:.2f}"
     mine = [verdict for verdict in judged if one.name == (verdict.beside or verdict.contender)]
     target = "; ".join(f"{verdict.target}: {verdict.shown}, {verdict.result}" for verdict in mine if verdict.shown)
     spread = f"{seconds(min(one.seconds))} to {seconds(max(one.seconds))}"
+    cpu = "" if one.median_cpu is None else seconds(one.median_cpu)
     rows = "" if one.rows is None else f"{one.rows:,}"
     sizes = [megabytes(one.footprint.get(name)) for name in _BYTES[:-1]] + [megabytes(one.size)]
     note = one.note if one.state == "measured" else one.state
-    return row((one.name, seconds(one.median), spread, ratio, target, rows, *sizes, note))
+    return row((one.name, seconds(one.median), spread, ratio, target, cpu, rows, *sizes, note))
 
 
 def _phases(figures: list[Figures]) -> list[str]:

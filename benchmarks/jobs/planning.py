@@ -55,17 +55,17 @@ class Planned:
 
         request = ReadRequest(text, params=params)
         store = self.store
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         with store.metadata_catalog.view() as view:
             plan = store._reader._plan_sql(view, request).plan  # noqa: SLF001 - a read opens files besides
-        return self._checked(time.perf_counter() - begun, plan)
+        return self._checked(time.perf_counter() - begun, time.process_time() - busy, plan)
 
-    def _checked(self, seconds: float, plan: Any) -> Timed:
+    def _checked(self, seconds: float, busy: float, plan: Any) -> Timed:
         """Return the outcome of planning, once it is known that nothing needed was left out."""
         found = len(plan.scans[0].choices)
         if found != SURVIVORS:
             raise RuntimeError(f"{found} segments survived, not {SURVIVORS}")
-        return Timed(seconds, plan.scans[0].choices)
+        return Timed(seconds, busy, plan.scans[0].choices)
 
     def window(self) -> Timed:
         """Plan a statement with a span of time and symbols."""
@@ -90,7 +90,7 @@ class Planned:
         report = self.store.last
         if table.num_rows != SURVIVORS * 10:
             raise RuntimeError(f"{table.num_rows} rows were read")
-        return self._checked(report.planned_seconds, report.plan)
+        return self._checked(report.planned_seconds, report.planned_seconds, report.plan)
 
     def explain(self) -> Any:
         """Explain the statement, with what each condition prunes."""
