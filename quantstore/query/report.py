@@ -17,7 +17,7 @@ class ReadReport:
 
     Attributes:
         plan: Segments, tiers and bytes, and why.
-        rows: Rows in the result; None for a reader, which has not given them yet.
+        rows: Rows in the result; None for a reader, a scan or a relation, which has not given them yet.
         planned_seconds: Time to parse, prune and plan.
         total_seconds: Time until the result was there.
     """
@@ -41,7 +41,8 @@ class ReadReport:
 
     def __repr__(self) -> str:
         """Return rows, time and what each tier contributed, in one line."""
-        rows = "reader" if self.rows is None else f"{human_count(self.rows)} row{'' if self.rows == 1 else 's'}"
+        rows = "planned, no row read yet," if self.rows is None else f"{human_count(self.rows)} rows"
+        rows = "1 row" if self.rows == 1 else rows
         parts = [f"{rows} in {human_seconds(self.total_seconds)}"]
         parts += [
             f"{use.tier.value} {human_count(use.rows)} rows, {human_bytes(use.size_bytes)}, "

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from quantstore.rows.form import TableForm
     from quantstore.stores.base import SegmentStore
 
-_BATCH_ROWS = 1 << 17
 _TAKES_CATEGORIES = tuple(int(part) for part in pl.__version__.split(".")[:2]) >= (1, 33)
 """Before that Polars takes no Enum from a source, and categories only in one chunk."""
 
@@ -129,7 +128,7 @@ class TableScan:
             columns: Columns wanted, those the predicate names included; None means all.
             expression: The predicate.
             limit: Rows wanted.
-            batch_rows: Rows wanted at a time.
+            batch_rows: Rows wanted at a time; None for as many as are there.
 
         Raises:
             IntegrityError: A needed segment is damaged; table, partition and tier are named.
@@ -156,7 +155,7 @@ class TableScan:
                 del table  # while the next one is made, none of this one is needed
                 frame = frame if limit is None else frame.head(limit - rows)
                 rows += frame.height
-                yield from frame.iter_slices(batch_rows or _BATCH_ROWS)
+                yield from frame.iter_slices(batch_rows or max(1, frame.height))
                 if limit is not None and rows >= limit:
                     return
                 if size >= LARGE_BYTES:
