@@ -23,7 +23,7 @@ _PARAMETER_OR_TEXT = re.compile(
 def parse(sql: str) -> exp.Expression | None:
     """Return the tree of one statement, or None where this parser cannot read it; callers must not change the tree."""
     try:
-        statements = sqlglot.parse(_spaced(sql), read=DIALECT)
+        statements = sqlglot.parse(spaced(sql), read=DIALECT)
     except (SqlglotError, RecursionError, ValueError):
         return None
     if len(statements) != 1 or statements[0] is None or isinstance(statements[0], exp.Command):
@@ -31,7 +31,7 @@ def parse(sql: str) -> exp.Expression | None:
     return statements[0]
 
 
-def _spaced(sql: str) -> str:
+def spaced(sql: str) -> str:
     """Put a space behind `$name`: the parser takes `$a,$b` for the start of a dollar-quoted text."""
     return _PARAMETER_OR_TEXT.sub(lambda found: f"{found[0]} " if found["parameter"] else found[0], sql)
 
@@ -39,7 +39,7 @@ def _spaced(sql: str) -> str:
 def parse_condition(text: str) -> exp.Expression | None:
     """Return the tree of a condition such as goes into WHERE, or None where `text` is none."""
     try:
-        return sqlglot.parse_one(_spaced(text), read=DIALECT, into=exp.Condition)
+        return sqlglot.parse_one(spaced(text), read=DIALECT, into=exp.Condition)
     except (SqlglotError, RecursionError, ValueError):
         return None
 

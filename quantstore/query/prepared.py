@@ -14,7 +14,7 @@ from sqlglot import exp
 from quantstore.errors import InvalidInputError
 from quantstore.query.conditions import Comparison, comparisons
 from quantstore.query.links import Linkable, SymbolLink, TimeLink, find_links
-from quantstore.query.parse import DIALECT, table_references, writes
+from quantstore.query.parse import DIALECT, spaced, table_references, writes
 from quantstore.query.resolve import unknown_table
 from quantstore.query.rewriting.rewrite import rewrite
 from quantstore.rows.form import TableForm, known_form
@@ -87,12 +87,19 @@ class _Found:
 
 
 def analyse(
-    tree: exp.Expression, view: View, kinds: Mapping[str, str], frames: Mapping[str, TableForm], *, can_refine: bool
+    sql: str,
+    tree: exp.Expression,
+    view: View,
+    kinds: Mapping[str, str],
+    frames: Mapping[str, TableForm],
+    *,
+    can_refine: bool,
 ) -> Prepared:
     """Analyse a parsed statement.
 
     Args:
-        tree: The statement; left unchanged.
+        sql: The statement.
+        tree: What it was parsed to; left unchanged.
         view: Where its tables are looked up.
         kinds: Kinds of the values bound to `$name`, as `rewrite` takes them.
         frames: Forms of the caller's frames by lower-cased name.
@@ -119,13 +126,33 @@ def analyse(
     references = tuple(_reference(one, number, token, found, rewritten.hidden) for number, one in enumerate(found))
     linkable = [Linkable(one.node, one.form, _siblings(one, found)) for one in found]
     tied = (link for link in find_links(linkable) if not (found[link.source].is_frame or found[link.target].is_frame))
-    links = tuple(tied)
+    text = _spliced(sql, found, references) if around is None and rewritten.tree == tree else None
+    if text is not None:
+        return Prepared(text, references, rewritten.outputs, tuple(tied), schemas, refined)
     _put_placeholders(rewritten.tree, references)
     statement, outputs = rewritten.tree, rewritten.outputs
     if around is not None:
         around.set("this", statement)
         statement, outputs = around, None
-    return Prepared(statement.sql(DIALECT), references, outputs, links, schemas, refined)
+    return Prepared(statement.sql(DIALECT), references, outputs, tuple(tied), schemas, refined)
+
+
+def _spliced(sql: str, found: Sequence[_Found], references: Sequence[Reference]) -> str | None:
+    """Return the text as it was given, with placeholders for the names of tables; None where a name's place is unknown.
+
+    What need not be rewritten reaches the engine untouched, however the parser would write it out.
+    """
+    text = spaced(sql)
+    places = []
+    for one, reference in zip(found, references, strict=True):
+        start, end = (one.node.this.meta.get(key) for key in ("start", "end"))
+        if start is None or end is None:
+            return None
+        alias = "" if one.node.alias else f" AS {exp.to_identifier(one.node.name, quoted=True).sql(DIALECT)}"
+        places.append((start, end + 1, reference.placeholder + alias))
+    for start, end, placeholder in sorted(places, reverse=True):
+        text = text[:start] + placeholder + text[end:]
+    return text
 
 
 def _refined(tree: exp.Expression, kinds: Mapping[str, str], forms: Iterable[TableForm]) -> frozenset[str]:

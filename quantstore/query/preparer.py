@@ -77,7 +77,7 @@ class Preparer:
             if entry is not None:
                 self._entries.move_to_end(key)
         if entry is None or not entry.prepared.fits(view):
-            entry = _Entry(analyse(tree, view, kinds, frames.forms, can_refine=can_refine))
+            entry = _Entry(analyse(request.query, tree, view, kinds, frames.forms, can_refine=can_refine))
             self._remember(key, entry)
         run = None if explain or frames.tables else _run_key(params, request, view.snapshot)
         if run is not None and entry.last_run is not None and entry.last_run[0] == run:

@@ -43,9 +43,9 @@ def analysed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
     original = preparer.analyse
 
-    def analyse(tree: Any, *args: Any, **options: Any) -> Any:
-        seen.append(tree)
-        return original(tree, *args, **options)
+    def analyse(sql: str, *args: Any, **options: Any) -> Any:
+        seen.append(sql)
+        return original(sql, *args, **options)
 
     monkeypatch.setattr(preparer, "analyse", analyse)
     return seen
@@ -214,3 +214,43 @@ def test_a_relation_holds_its_rows_until_it_is_dropped(store: qs.HybridStorageMa
     assert len(relation.fetchall()) == 6
     del relation
     assert store.sweep(grace=0).copies == 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("decode(1, 1, 'one')", None),
+        ("make_timestamp(2026, 1, 5, 14, 30, 0.5)::VARCHAR", "2026-01-05 14:30:00.5"),
+        ("TIMESTAMP '2026-01-05 14:30'::VARCHAR", "2026-01-05 14:30:00"),
+        ("time_bucket(INTERVAL 1 DAY, TIMESTAMP '2026-01-05 01:00', INTERVAL 2 HOUR)", datetime(2026, 1, 4, 2)),
+        ("'$a,$b' || $$ x$$", "$a,$b x"),
+    ],
+)
+def test_a_text_that_needs_no_rewriting_reaches_the_engine_untouched(
+    store: qs.HybridStorageManager, expression: str, expected: Any
+) -> None:
+    """Forms that the parser would write out otherwise mean what they mean to the engine."""
+    query = f"SELECT {expression} AS x FROM trades t WHERE price = 0 /* trades */ -- 'trades"
+    plain = duckdb.connect()
+    plain.execute("SET TimeZone = 'UTC'")
+    try:
+        wanted = plain.sql(f"SELECT {expression} AS x").fetchall()[0][0]
+    except duckdb.Error:
+        with pytest.raises(InvalidInputError):
+            store.read(query)
+        return
+    assert expected is None or wanted == expected
+    assert store.read(query, to="arrow")["x"][0].as_py() == wanted
+
+
+def test_names_in_quotes_and_aliases_are_spliced(tmp_path: Path) -> None:
+    """Tables are found wherever they stand, in any spelling, and words like them elsewhere are left alone."""
+    with qs.open(tmp_path / "store") as store:
+        store.write(frame(), "My Trades")
+        store.write(frame(3), "quotes")
+        query = (
+            'SELECT "my trades".price, \'quotes\' AS quotes FROM "MY TRADES" SEMI JOIN Quotes USING (ts) '
+            "WHERE price IN (SELECT price FROM quotes AS q WHERE q.price < 2) ORDER BY price"
+        )
+        assert store.read(query).to_dict("list") == {"price": [0, 1], "quotes": ["quotes"] * 2}
+        assert store.read('FROM "My Trades" SELECT count(*) AS n')["n"].tolist() == [6]
