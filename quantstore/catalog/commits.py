@@ -49,7 +49,9 @@ class Commits:
         with self._database.write() as connection:
             now = _commit_time(connection, self._clock)
             if snapshots.find_table(connection, spec.name) is not None:
-                raise InvalidInputError(f"Table {spec.name!r} exists already.", table=spec.name)
+                raise InvalidInputError(
+                    f"Table {spec.name!r} exists already; write to it, or choose another name.", table=spec.name
+                )
             version = _new_version(connection, now)
             table_id = _insert_table(connection, spec, version)
             if table_schema is not None:

@@ -25,8 +25,7 @@ def check_name(name: str, what: str = "table") -> str:
     Raises:
         InvalidInputError: Empty, too long, reserved, or with characters that cannot be seen or told apart.
     """
-    if not isinstance(name, str):
-        raise InvalidInputError(f"A {what} name must be text, not {type(name).__name__}.")
+    check_text(name, what)
     if not name.strip():
         raise InvalidInputError(f"A {what} name must not be empty.")
     if len(name) > MAX_NAME_LENGTH:
@@ -51,10 +50,24 @@ def check_name(name: str, what: str = "table") -> str:
     return name
 
 
+def check_text(name: str, what: str = "table") -> None:
+    """Refuse a name that is no text, or none that can be written down.
+
+    Raises:
+        InvalidInputError: Says what it is.
+    """
+    if not isinstance(name, str):
+        raise InvalidInputError(f"A {what} name must be text, not {type(name).__name__}.")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"The {what} name {name!r} has half of a character; remove it.") from None
+
+
 def lookalike(name: str, others: Iterable[str]) -> str | None:
     """Return one of `others` that a reader cannot tell from `name`, though it is another name; None where none is."""
-    folded, drawn = name.casefold(), _drawn(name)
-    return next((one for one in others if one.casefold() != folded and _drawn(one) == drawn), None)
+    folded, look = name.casefold(), drawn(name)
+    return next((one for one in others if one.casefold() != folded and drawn(one) == look), None)
 
 
 def different_letters(name: str, other: str) -> str:
@@ -82,9 +95,24 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, every[:_SHOWN])) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
 
 
-def _drawn(name: str) -> str:
+def drawn(name: str) -> str:
     """Return what `name` looks like: equal for names that differ only in what cannot be seen."""
     return unicodedata.normalize("NFKC", name.translate(_TWINS)).casefold().strip()
+
+
+def refuse_lookalike(name: str, others: Iterable[str], what: str = "table") -> None:
+    """Refuse a new name that a reader cannot tell from one there is.
+
+    Raises:
+        InvalidInputError: Names both and the letters that differ.
+    """
+    twin = lookalike(name, others)
+    if twin is not None:
+        raise InvalidInputError(
+            f"The {what} name {name!r} looks like {twin!r}, which exists, and differs in "
+            f"{different_letters(name, twin)}. Write {twin!r} as it is, or choose another name.",
+            suggestion=twin,
+        )
 
 
 def _code(character: str) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Any
 
 from quantstore.errors import InvalidInputError
-
-MAX_NAME_LENGTH = 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Grain(StrEnum):
@@ -66,27 +62,6 @@ class TableSchema:
     columns: tuple[tuple[str, str], ...]
     hidden: tuple[str, ...]
     frame: dict[str, Any] = field(default_factory=dict)
-
-
-def check_name(name: str, what: str = "table") -> str:
-    """Return `name` if it can name a table or column.
-
-    Any printable text will do; it is quoted wherever it is used.
-
-    Raises:
-        InvalidInputError: Empty, too long, or with control characters.
-    """
-    if not isinstance(name, str):
-        raise InvalidInputError(f"A {what} name must be text, not {type(name).__name__}.")
-    if not name.strip():
-        raise InvalidInputError(f"A {what} name must not be empty.")
-    if len(name) > MAX_NAME_LENGTH:
-        raise InvalidInputError(
-            f"The {what} name {name[:40]!r}... has {len(name)} characters; at most {MAX_NAME_LENGTH} are allowed."
-        )
-    if _CONTROL.search(name):
-        raise InvalidInputError(f"The {what} name {name!r} has control characters; remove them.")
-    return name
 
 
 def parse_grain(value: str) -> Grain:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from quantstore.core.table import TableSpec, check_name
+from quantstore.core.names import check_name
+from quantstore.core.table import TableSpec
 from quantstore.errors import InvalidInputError
 from quantstore.rows.form import TableForm, plain_types
 from quantstore.rows.source import open_source

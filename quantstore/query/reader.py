@@ -35,7 +35,8 @@ from quantstore.query.report import ReadReport
 from quantstore.query.request import ReadRequest
 from quantstore.query.resolve import unknown_table
 from quantstore.query.spelled import as_sql
-from quantstore.rows.form import TableForm, known_form, match_column
+from quantstore.rows.columns import match_column
+from quantstore.rows.form import TableForm, known_form
 
 if TYPE_CHECKING:
     import polars as pl

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from quantstore.core.names import check_name
 from quantstore.core.segment import ASSET_CLASS, HIDDEN_COLUMNS, SEQ, TRADE_DATE
-from quantstore.core.table import Grain, TableSchema, TableSpec, check_name
+from quantstore.core.table import Grain, TableSchema, TableSpec
 from quantstore.errors import InvalidInputError, UnsupportedError
+from quantstore.rows.columns import check_columns, check_zone, find_key, find_symbol, find_time
 from quantstore.stores.base import TableLayout
 from quantstore.stores.physical import check_schema
 
@@ -106,8 +107,9 @@ def new_form(name: str, schema: pa.Schema, wishes: Wishes, frame: dict[str, Any]
         UnsupportedError: A column cannot be kept in every tier.
     """
     check_name(name)
-    if wishes.calendar is not None:
-        raise UnsupportedError("calendar= is not supported yet; trade_date is the UTC date of the time column.")
+    if not isinstance(schema, pa.Schema):
+        raise InvalidInputError(f"schema= must be a pyarrow.Schema, not {type(schema).__name__}.", table=name)
+    refuse_calendar(wishes)
     schema = plain_types(schema)
     check_columns(schema)
     time = find_time(schema, wishes.time, name)
@@ -118,14 +120,24 @@ def new_form(name: str, schema: pa.Schema, wishes: Wishes, frame: dict[str, Any]
     spec = TableSpec(
         name=name,
         time=time,
-        symbol=_find_symbol(schema, wishes.symbol, name),
-        key=_find_key(schema, wishes.key, name),
+        symbol=find_symbol(schema, wishes.symbol, name),
+        key=find_key(schema, wishes.key, name),
         calendar=wishes.calendar,
         grain=wishes.grain,
         asset_class=wishes.asset_class,
     )
     full = pa.schema([*schema, *(HIDDEN_FIELDS[column] for column in hidden)])
     return TableForm(spec, full, hidden, frame)
+
+
+def refuse_calendar(wishes: Wishes) -> None:
+    """Refuse what tables cannot have yet.
+
+    Raises:
+        UnsupportedError: Says what there is instead.
+    """
+    if wishes.calendar is not None:
+        raise UnsupportedError("calendar= is not supported yet; trade_date is the UTC date of the time column.")
 
 
 def plain_types(schema: pa.Schema) -> pa.Schema:
@@ -147,101 +159,10 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return plain
 
 
-def check_columns(schema: pa.Schema) -> None:
-    """Refuse names that cannot be told apart in any case, and the reserved one.
-
-    Raises:
-        InvalidInputError: Names the column.
-    """
-    seen: dict[str, str] = {}
-    for name in schema.names:
-        check_name(name, "column")
-        folded = name.casefold()
-        if folded in seen:
-            raise InvalidInputError(
-                f"Columns {seen[folded]!r} and {name!r} differ only in case; names are case-insensitive, so rename one."
-            )
-        seen[folded] = name
-    if SEQ in seen:
-        raise InvalidInputError(f"Column name {seen[SEQ]!r} is reserved for the order of rows; rename the column.")
-    for reserved in (TRADE_DATE, ASSET_CLASS):
-        if seen.get(reserved, reserved) != reserved:
-            raise InvalidInputError(f"Column {seen[reserved]!r} must be spelt {reserved!r}; rename it.")
-
-
-def find_time(schema: pa.Schema, wanted: str | None, table: str) -> str:
-    """Return the time column: the one asked for, `ts`, or the only datetime column.
-
-    Raises:
-        InvalidInputError: There is none, there are several, or the one asked for is not a datetime.
-    """
-    if wanted is not None:
-        name = match_column(schema, wanted, table, "time")
-        if not is_time(schema.field(name).type):
-            raise InvalidInputError(
-                f"Time column {name!r} of table {table!r} is {schema.field(name).type}, not a timestamp or date."
-            )
-        return name
-    stamps = [field.name for field in schema if pa.types.is_timestamp(field.type)]
-    stamps = stamps or [field.name for field in schema if pa.types.is_date(field.type)]
-    if len(stamps) == 1:
-        return str(stamps[0])
-    if "ts" in stamps:
-        return "ts"
-    if stamps:
-        raise InvalidInputError(
-            f"Table {table!r} has several datetime columns ({', '.join(stamps)}); choose with time=."
-        )
-    raise InvalidInputError(
-        f"Table {table!r} needs a time column and none of {', '.join(map(repr, schema.names))} is a datetime; convert "
-        "one (pd.to_datetime) or name it with time=."
-    )
-
-
-def is_time(kind: pa.DataType) -> bool:
-    """Whether a column of this type can be a table's event time."""
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-
-
-def match_column(schema: pa.Schema, wanted: str, table: str, what: str = "column") -> str:
-    """Return the column called `wanted` in any case.
-
-    Raises:
-        InvalidInputError: There is none; the message names the nearest.
-    """
-    by_fold = {name.casefold(): name for name in schema.names}
-    found = by_fold.get(str(wanted).casefold())
-    if found is not None:
-        return str(found)
-    near = get_close_matches(str(wanted).casefold(), list(by_fold), n=1, cutoff=0.5)
-    hint = f" Did you mean {by_fold[near[0]]!r}?" if near else f" It has {', '.join(map(repr, schema.names))}."
-    raise InvalidInputError(f"Table {table!r} has no {what} column {wanted!r}.{hint}", table=table, column=str(wanted))
-
-
-def _find_symbol(schema: pa.Schema, wanted: str | None, table: str) -> str | None:
-    if wanted is not None:
-        name = match_column(schema, wanted, table, "symbol")
-        if not _is_text(schema.field(name).type):
-            raise InvalidInputError(
-                f"Symbol column {name!r} of table {table!r} is {schema.field(name).type}, not text."
-            )
-        return name
-    return "symbol" if "symbol" in schema.names and _is_text(schema.field("symbol").type) else None
-
-
-def _find_key(schema: pa.Schema, wanted: tuple[str, ...] | None, table: str) -> tuple[str, ...]:
-    return tuple(match_column(schema, name, table, "key") for name in wanted or ())
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
 def _with_zone(schema: pa.Schema, time: str, zone: str) -> pa.Schema:
     kind = schema.field(time).type
     if not pa.types.is_timestamp(kind) or kind.tz is not None:
         raise InvalidInputError(f"tz= gives a zone to a naive time column, but {time!r} is {kind}; leave tz= out.")
+    check_zone(zone)
     zoned = pa.field(time, pa.timestamp(kind.unit, zone))
     return pa.schema([zoned if field.name == time else field for field in schema])

@@ -52,12 +52,12 @@ def open_source(data: Any) -> Source:
     if _is_polars_lazy(data):
         return _iterator_source(data.collect_batches(chunk_size=100_000, maintain_order=True))
     if hasattr(data, "__arrow_c_stream__"):
-        return _reader_source(pa.RecordBatchReader.from_stream(data))
+        return _reader_source(_reader(data))
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes, dict)):
         return _iterator_source(iter(data))
     raise InvalidInputError(
-        f"Cannot write a {type(data).__name__}; pass a pandas or Polars DataFrame, an Arrow table or reader, or an "
-        "iterator of these."
+        f"Rows cannot come as {type(data).__name__}; pass a pandas or Polars DataFrame, an Arrow table or reader, or "
+        "an iterator of these."
     )
 
 
@@ -120,6 +120,16 @@ def _whole_table(data: Any) -> pa.Table | None:
 def _reader_source(reader: pa.RecordBatchReader) -> Source:
     tables = (pa.Table.from_batches([batch]) for batch in reader)
     return Source(reader.schema.remove_metadata(), tables, is_stream=True)
+
+
+def _reader(data: Any) -> pa.RecordBatchReader:
+    try:
+        return pa.RecordBatchReader.from_stream(data)
+    except pa.ArrowException as error:
+        raise InvalidInputError(
+            f"A {type(data).__name__} has no columns with names; make a frame of it first, such as "
+            "series.to_frame('price')."
+        ) from error
 
 
 def _iterator_source(items: Iterator[Any]) -> Source:

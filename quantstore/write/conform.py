@@ -9,8 +9,10 @@ import pyarrow.compute as pc
 
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE
 from quantstore.errors import InvalidInputError
+from quantstore.rows.columns import check_distinct, check_zone
 from quantstore.rows.form import TableForm
 from quantstore.rows.source import categories_of
+from quantstore.write.misfits import wrong_columns, wrong_types
 
 _INTEGERS = (pa.types.is_signed_integer, pa.types.is_unsigned_integer)
 
@@ -23,7 +25,8 @@ def conform(table: pa.Table, form: TableForm, *, tz: str | None = None) -> pa.Ta
     """
     by_fold = {name.casefold(): position for position, name in enumerate(table.column_names)}
     _check_same_columns(by_fold, table, form)
-    names, arrays, problems = [], [], []
+    names, arrays = [], []
+    misfits: dict[str, tuple[pa.DataType, str]] = {}
     for field in form.schema:
         position = by_fold.get(field.name.casefold())
         if position is None or field.name == SEQ:
@@ -36,32 +39,21 @@ def conform(table: pa.Table, form: TableForm, *, tz: str | None = None) -> pa.Ta
             arrays.append(_cast(column, field.type))
             names.append(field.name)
         except (pa.ArrowException, ValueError) as error:
-            problems.append(f"{field.name!r} is {column.type} where the table has {field.type} ({_first_line(error)})")
-    if problems:
-        raise InvalidInputError(
-            f"The frame does not fit table {form.spec.name!r}: {'; '.join(problems)}. Cast the columns, or write to "
-            "another table.",
-            table=form.spec.name,
-        )
+            misfits[field.name] = (column.type, _first_line(error))
+    if misfits:
+        raise wrong_types(form, misfits)
     return pa.Table.from_arrays(arrays, names=names)
 
 
 def _check_same_columns(by_fold: dict[str, int], table: pa.Table, form: TableForm) -> None:
     if len(by_fold) != table.num_columns:
-        raise InvalidInputError("Column names of the frame clash: they are case-insensitive.")
+        check_distinct(table.column_names)
     wanted = {name.casefold() for name in form.visible.names}
     optional = {TRADE_DATE, ASSET_CLASS}
     missing = [name for name in form.visible.names if name.casefold() not in by_fold and name != ASSET_CLASS]
     extra = [table.column_names[at] for name, at in by_fold.items() if name not in wanted | optional]
-    if not missing and not extra:
-        return
-    parts = [f"lacks {', '.join(map(repr, missing))}"] if missing else []
-    parts += [f"has {', '.join(map(repr, extra))}, which the table has not"] if extra else []
-    raise InvalidInputError(
-        f"The frame does not fit table {form.spec.name!r}: it {' and '.join(parts)}. The table has "
-        f"{', '.join(map(repr, form.visible.names))}.",
-        table=form.spec.name,
-    )
+    if missing or extra:
+        raise wrong_columns(form, missing, extra)
 
 
 def _localise(column: pa.ChunkedArray, field: pa.Field, zone: str) -> pa.ChunkedArray:
@@ -70,6 +62,7 @@ def _localise(column: pa.ChunkedArray, field: pa.Field, zone: str) -> pa.Chunked
         raise InvalidInputError(
             f"tz= gives a zone to a naive time column, but {field.name!r} is {kind}; leave tz= out."
         )
+    check_zone(zone)
     try:
         return pc.assume_timezone(column, zone)
     except pa.ArrowInvalid as error:
@@ -96,7 +89,7 @@ def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     if kind == wanted:
         return column
     if not _is_lossless(kind, wanted):
-        raise ValueError("cast it first")
+        raise ValueError  # the types say what is wrong
     if pa.types.is_dictionary(kind) and pa.types.is_dictionary(wanted) and wanted.ordered:
         raise ValueError("ordered categories must have the table's type")
     if pa.types.is_dictionary(kind):
@@ -146,4 +139,4 @@ def _plain_item(kind: pa.DataType) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return next(iter(str(error).splitlines()), "")

@@ -56,7 +56,8 @@ def add_hidden(table: pa.Table, form: TableForm, asset_class: str | None) -> pa.
     time = table.column(form.spec.time)
     if time.null_count:
         raise InvalidInputError(
-            f"Time column {form.spec.time!r} has {time.null_count} empty values in {table.num_rows} rows; fill them.",
+            f"Time column {form.spec.time!r} has {time.null_count} empty values in {table.num_rows} rows; fill them "
+            "or drop these rows.",
             table=form.spec.name,
         )
     columns = dict(zip(table.column_names, table.columns, strict=True))

@@ -12,16 +12,18 @@ import pyarrow as pa
 from quantstore.catalog.records import Attempt, TableRecord, WriteCommit, WriteOutcome
 from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach
+from quantstore.core.names import check_name, check_text, refuse_lookalike
 from quantstore.core.segment import SEQ, NewCopy, NewSegment, Partition, SegmentStats
 from quantstore.core.tier import Tier
 from quantstore.core.warn import warn_caller
 from quantstore.errors import AccessDeniedError, ConflictError, InvalidInputError, QuantStoreError, RepeatedWriteWarning
 from quantstore.rows.fingerprint import ContentDigest
-from quantstore.rows.form import TableForm, Wishes, find_time, known_form, new_form
+from quantstore.rows.form import TableForm, Wishes, known_form, new_form
 from quantstore.rows.source import Source, open_source
 from quantstore.stores.base import Part, Written
 from quantstore.write.conform import conform
 from quantstore.write.locations import location as location_of
+from quantstore.write.misfits import wrong_columns
 from quantstore.write.partition import Piece, add_hidden, contents, split
 from quantstore.write.result import WriteResult
 
@@ -55,6 +57,7 @@ class WriteRequest:
             raise InvalidInputError(f"mode={self.mode!r} is not one of {', '.join(MODES)}.")
         if self.on_repeat not in REPEATS:
             raise InvalidInputError(f"on_repeat={self.on_repeat!r} is not one of {', '.join(REPEATS)}.")
+        check_text(self.table)
         if self.write_id is not None and not str(self.write_id).strip():
             raise InvalidInputError("write_id must not be empty; leave it out or give the write a name.")
 
@@ -79,6 +82,8 @@ class Writer:
             raise AccessDeniedError("The store is open read-only; open it with read_only=False to write.")
         with self._catalog.view() as view:
             record = view.table(request.table)
+            if record is None:
+                refuse_lookalike(check_name(request.table), view.table_names())
         if request.mode == "error" and request.write_id is None:
             _refuse_existing(record, request.table)
         source = open_source(data)
@@ -292,4 +297,4 @@ def _refuse_other_form(form: TableForm, wishes: Wishes, schema: pa.Schema) -> No
             f"Table {spec.name!r} has key {spec.key!r}, fixed when it was made; leave key= out.", table=spec.name
         )
     if spec.time.casefold() not in {name.casefold() for name in schema.names}:
-        find_time(schema, spec.time, spec.name)
+        raise wrong_columns(form, [spec.time], [])

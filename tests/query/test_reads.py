@@ -83,7 +83,6 @@ def test_bare_reads_select_by_time_day_symbol_and_column(store, spread):
     [
         ({"start": "tomorrow-ish"}, "start="),
         ({"start": "2026-01-06", "end": "2026-01-05"}, "before"),
-        ({"columns": ["prise"]}, "Did you mean 'price'"),
         ({"tiers": ["lukewarm"]}, "not a tier"),
         ({"tiers": []}, "empty"),
         ({"to": "numpy"}, "to="),
@@ -218,6 +217,11 @@ def test_a_result_over_the_limit_is_refused_with_the_ways_out(store, spread):
 def test_only_single_statements_that_read_are_run(store, spread, sql, message):
     with pytest.raises(InvalidInputError, match=message):
         store.read(sql)
+
+
+def test_columns_that_do_not_exist_are_named_with_the_nearest(store, spread):
+    with pytest.raises(NotFoundError, match="Table 't' has no column 'prise'. Did you mean 'price'"):
+        store.read("t", columns=["prise"])
 
 
 def test_python_variables_are_not_tables(store, spread):

@@ -231,7 +231,7 @@ def test_a_frame_that_does_not_fit_is_refused_and_changes_nothing(store, change,
         ),
         (pd.DataFrame({"ts": pd.to_datetime(["2026"])}, index=["label"]), "row index"),
         (pa.table({"ts": pa.array([10**18], pa.timestamp("us"))}), "1677"),
-        (42, "Cannot write a int"),
+        (42, "cannot come as int"),
         (iter([]), "no batch"),
     ],
 )
@@ -251,7 +251,7 @@ def test_bad_frames_are_refused_before_anything_changes(store, data, message):
         ({"time": "tss"}, "Did you mean 'ts'"),
         ({"symbol": "price"}, "not text"),
         ({"tz": "UTC"}, "leave tz= out"),
-        ({"key": "nothing"}, "no key column"),
+        ({"key": "nothing"}, "key='nothing' names no column"),
     ],
 )
 def test_bad_options_are_refused(store, options, message):

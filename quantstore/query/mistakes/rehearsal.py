@@ -67,7 +67,7 @@ def _stored(request: ReadRequest, catalog: Catalog, version: int | None) -> tupl
     with catalog.view(version) as view:
         names = view.table_names()
         records = [view.table(name) for name in names if name.casefold() in text]
-    return [known_form(one) for one in records if one is not None and one.schema is not None], names
+    return [known_form(one) for one in records if one is not None], names  # raises for a table without columns
 
 
 @dataclass(slots=True)
