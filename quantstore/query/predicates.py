@@ -36,6 +36,7 @@ _BETWEEN = {
 _CONSTANT_FUNCTIONS = {"TemporalExpr", "StringExpr"}
 _HINT = "dynamic_pred"
 _MAX_LISTED = 1_000  # longer lists leave out little, and every segment would be compared with each
+_MAX_TEXT = 1 << 20
 _UNIT_NS = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 _DAY_NS = 86_400_000_000_000
 
@@ -72,8 +73,9 @@ def read_predicate(expression: pl.Expr | None, form: TableForm, schema: Mapping[
     text = _written(expression)
     if text is None:
         return Predicate(expression, is_written=False)
-    tree = json.loads(text)
-    if _HINT in text:
+    has_hint = _HINT in text
+    tree = _tree(text) if has_hint or len(text) <= _MAX_TEXT else None
+    if tree is not None and has_hint:
         tree = _without_hints(tree)
         if tree is None:
             return Predicate()
@@ -86,6 +88,14 @@ def _written(expression: pl.Expr) -> str | None:
     try:
         return expression.meta.serialize(format="json")
     except Exception:  # noqa: BLE001 - whatever the reason, nothing is left out then
+        return None
+
+
+def _tree(text: str) -> Any | None:
+    """Return the values of a JSON text, or None where they are nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
         return None
 
 

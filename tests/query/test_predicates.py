@@ -38,6 +38,11 @@ def wanted(store, predicate):
     return store.last.plan.scans[0].wanted
 
 
+def form_of(store):
+    with store.metadata_catalog.view() as view:
+        return known_form(view.table("t"))
+
+
 def span(start=None, end=None):
     return SegmentFilter(time=TimeRange(start, end))
 
@@ -177,10 +182,8 @@ def test_stamps_beyond_what_the_catalog_counts_bound_nothing_that_is_there(table
     ids=str,
 )
 def test_a_form_of_another_release_is_no_error(table, tree):
-    with table.metadata_catalog.view() as view:
-        form = known_form(view.table("t"))
     schema = dict(table.scan("t").collect_schema())
-    assert predicates._Conditions(form, schema).of(tree) == EVERYTHING
+    assert predicates._Conditions(form_of(table), schema).of(tree) == EVERYTHING
 
 
 def test_hints_that_cannot_be_evaluated_are_left_out():
@@ -205,3 +208,15 @@ def test_conditions_are_put_together_without_losing_a_row():
     assert either(one, other) == SegmentFilter(TimeRange(5, None), None, None, None, ("EQUITY", "FX"), ("A", "B", "C"))
     assert both(one, EVERYTHING) == one
     assert either(one, EVERYTHING) == EVERYTHING
+
+
+def test_very_long_predicates_filter_without_pruning(table):
+    whole = table.read("t", to="polars")
+    many = c("symbol").is_in(["IBM", *(f"S{number}" for number in range(50_000))])
+    assert_same(table.scan("t").filter(many).collect(), whole.filter(c("symbol") == "IBM"))
+    assert table.last.plan.scans[0].wanted == EVERYTHING
+    deep = c("size") == 0
+    for number in range(1, 1_500):
+        deep = deep | (c("size") == number)
+    read = predicates.read_predicate(deep, form_of(table), dict(whole.schema))
+    assert (read.expression is deep, read.wanted) == (True, EVERYTHING)
