@@ -15,6 +15,8 @@ from quantstore.errors import ConflictError
 
 LEASE_SECONDS = 600
 _table = schema.attempts
+_given_up: set[str] = set()
+"""Attempts of this process that ended before that could be written down."""
 
 
 class Attempts:
@@ -64,10 +66,16 @@ class Attempts:
         return Attempt(attempt.attempt_id, attempt.kind, attempt.target, until)
 
     def abort(self, attempt: Attempt) -> bool:
-        """End an attempt; return whether it can never commit: False where it has."""
+        """End an attempt; return whether it can never commit: False where it has.
+
+        Where that cannot be written down, as on a full disk, the next sweep of this process does it.
+        """
+        _given_up.add(attempt.attempt_id)
         with self._database.write() as connection:
             _end(connection, attempt.attempt_id, "aborted", self._clock.now_ns())
-            return _state(connection, attempt) != "committed"
+            can_never = _state(connection, attempt) != "committed"
+        _given_up.discard(attempt.attempt_id)
+        return can_never
 
     def conflict(self, attempt: Attempt | None) -> ConflictError | None:
         """Return the conflict behind a failure: a sweep ended the attempt and took its bytes; None where none did."""
@@ -77,17 +85,20 @@ class Attempts:
             return None if _state(connection, attempt) in {"open", "committed"} else _swept(attempt)
 
     def reap(self) -> list[str]:
-        """Abort every open attempt whose lease ran out or whose process is dead; return their ids."""
+        """Abort every open attempt given up, of which the lease ran out or the process is dead; return their ids."""
         now = self._clock.now_ns()
         with self._database.write() as connection:
             rows = connection.execute(select(_table).where(_table.c.state == "open")).all()
             gone = [
                 row.attempt_id
                 for row in rows
-                if row.lease_until_ns < now or is_dead(ProcessId(row.host, row.pid, row.process_started))
+                if row.attempt_id in _given_up
+                or row.lease_until_ns < now
+                or is_dead(ProcessId(row.host, row.pid, row.process_started))
             ]
             for attempt_id in gone:
                 _end(connection, attempt_id, "aborted", now)
+        _given_up.difference_update(gone)
         return gone
 
     def states(self) -> dict[str, str]:

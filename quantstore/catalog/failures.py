@@ -34,7 +34,7 @@ def explain(error: DBAPIError, path: Path, *, read_only: bool) -> QuantStoreErro
     """Return the error that a failure of the database at `path` means; None where it means a fault in the program."""
     text = str(error.orig).lower()
     if "disk is full" in text or ("disk i/o error" in text and (free_bytes(path) or 0) < _HARDLY_ANY_BYTES):
-        return disk_full("write the catalog", path, "the disk is full")
+        return disk_full("write the catalog", path)
     if "readonly" in text or "unable to open" in text:
         return _closed(path, str(error.orig), read_only=read_only)
     for sign, kind, what in _CAUSES:

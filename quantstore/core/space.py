@@ -32,10 +32,9 @@ def disk_full(what: str, path: Path, reason: str = "no space left", **context: A
         context: What programs may want to know.
     """
     free = free_bytes(path)
-    room = "" if free is None else f", {human_bytes(free)} are free"
+    room = "" if free is None else f"; {human_bytes(free)} are free there"
     return CapacityError(
-        f"No room to {what}: {reason} on the disk of {path}{room}. Free space there and try again; nothing was"
-        " changed.",
+        f"No room to {what}: {reason} at {path}{room}. Free space and try again; nothing was changed.",
         path=str(path),
         free_bytes=free,
         **context,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from quantstore.errors import IntegrityError, QuantStoreError
+from quantstore.errors import AccessDeniedError, CapacityError, IntegrityError, QuantStoreError
 from quantstore.query.memory import release_unused
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Held:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._released = threading.Event()
-        self._reader_id = None if catalog.read_only else catalog.garbage.open_reader(catalog.snapshot())
+        self._reader_id = _opened(catalog)
         if self._reader_id is not None:
             threading.Thread(target=self._beat, name="quantstore-heartbeat", daemon=True).start()
 
@@ -63,7 +63,8 @@ class Held:
         """Let go."""
         self._released.set()
         if self._reader_id is not None:
-            self._catalog.garbage.close_reader(self._reader_id)
+            with suppress(QuantStoreError):  # what cannot be written down ends with the lease
+                self._catalog.garbage.close_reader(self._reader_id)
             self._reader_id = None
 
     def _beat(self) -> None:
@@ -72,3 +73,16 @@ class Held:
             if reader_id is not None:
                 with suppress(QuantStoreError):  # the lease outlasts several beats
                     self._catalog.garbage.renew_reader(reader_id)
+
+
+def _opened(catalog: Catalog) -> str | None:
+    """Return the id under which a reader is on record; None where nothing can be written.
+
+    That is no reason not to read; a sweep may then take a segment from under the reader, which raises.
+    """
+    if catalog.read_only:
+        return None
+    try:
+        return catalog.garbage.open_reader(catalog.snapshot())
+    except (CapacityError, AccessDeniedError):
+        return None

@@ -203,9 +203,14 @@ class LocalFiles:
 
     def _explain(self, error: OSError, location: str) -> QuantStoreError:
         context = {"store": self.store, "location": location}
-        where = f"{location} in store {self.store!r} ({self.root})"
         if error.errno in _FULL:
-            return disk_full(f"write {where}", self.root, error.strerror or "no space left", **context)
+            return disk_full(
+                f"write {location} in store {self.store!r}",
+                self.root,
+                (error.strerror or "no space left").lower(),
+                **context,
+            )
+        where = f"{location} in store {self.store!r} ({self.root})"
         if error.errno in _DENIED:
             way = f"Ask the owner of {self.root} for permission, or open the store with read_only=True to read it"
             return AccessDeniedError(f"Access to {where} was refused: {error.strerror}. {way}.", **context)
