@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from quantstore.core.space import disk_full
 from quantstore.errors import (
@@ -19,21 +20,29 @@ from quantstore.errors import (
     QuantStoreError,
     UnsupportedError,
 )
-from quantstore.query.mistakes.complaints import plain_message
+from quantstore.query.mistakes.complaints import is_engine_error, read_complaint, scrub
 
 _FULL = re.compile(r"no space left|disk quota|file too large|max_temp_directory_size|failed to offload", re.IGNORECASE)
+_ROOM = {"Out of Memory", "IO"}
 _DENIED = re.compile(r"permission denied|operation not permitted", re.IGNORECASE)
 _LIMIT = re.compile(r"\(([\d.]+ \w+)/([\d.]+ \w+) used\)")
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn the engine's errors into ours; Ctrl-C stays KeyboardInterrupt."""
+    """Turn the engine's errors into ours; Ctrl-C stays KeyboardInterrupt.
+
+    While a result is fetched they come as Arrow's, with the engine's text.
+    """
     try:
         yield
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
-    except duckdb.Error as error:
+    except QuantStoreError:
+        raise
+    except (duckdb.Error, OSError, pa.ArrowException) as error:
+        if not is_engine_error(error):
+            raise
+        if isinstance(error, duckdb.InterruptException) or read_complaint(error).kind.upper() == "INTERRUPT":
+            raise KeyboardInterrupt from None
         raise _explain(error) from error
     except RuntimeError as error:
         if "interrupted" in str(error).lower():
@@ -46,21 +55,20 @@ def spill_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _explain(error: duckdb.Error) -> QuantStoreError:
-    message = plain_message(error)
-    if isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException) and _FULL.search(str(error)):
+def _explain(error: BaseException) -> QuantStoreError:
+    complaint = read_complaint(error)
+    kind, message = complaint.kind, scrub(complaint.message)
+    if kind in _ROOM and _FULL.search(message):
         return disk_full("sort or group what does not fit into memory", spill_folder())
-    if isinstance(error, duckdb.OutOfMemoryException):
+    if kind == "Out of Memory":
         limit = _LIMIT.search(message)
         used = f" ({limit[2]})" if limit else ""
         return CapacityError(
             f"The query needs more memory than the engine may use{used}. Select fewer rows or columns, group by fewer "
             "values, or open the store with a larger memory_limit=.",
         )
-    if isinstance(error, duckdb.IOException | duckdb.HTTPException):
+    if kind in {"IO", "HTTP"}:
         if _DENIED.search(message):
             return AccessDeniedError(f"A file could not be read: {message}. Ask its owner for permission to read it.")
         return IntegrityError(f"A file could not be read: {message}")
-    if isinstance(error, duckdb.NotImplementedException):
-        return UnsupportedError(message)
-    return InvalidInputError(message)
+    return UnsupportedError(message) if kind == "Not implemented" else InvalidInputError(message)

@@ -292,7 +292,7 @@ def small_device(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_device_is_a_capacity_error(small_device: Path, size: int) -> None:
     """A full disk removes the whole batch, so that its room can be used again."""
     files = LocalFiles(small_device, "hot")
-    with pytest.raises(CapacityError, match="No space left") as caught:
+    with pytest.raises(CapacityError, match="no space left") as caught:
         files.write([(f"{UUID}-{number}", writing(b"x" * size)) for number in range(3)])
     assert caught.value.context["store"] == "hot"
     assert list(files.scan()) == []

@@ -7,8 +7,12 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+
 _EXCERPT = re.compile(r"\n+LINE \d+: (?P<line>.*)\n(?P<carets> *\^+)\s*$", re.DOTALL)
 _ANY_EXCERPT = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
+_KIND = re.compile(r"(?:[A-Z]\w*)(?: \w+){0,2} Error: ")
 _LABEL = "LINE 1: "
 _LOCATION = re.compile(r"\[(\d+),(\d+)\]")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
@@ -47,6 +51,13 @@ class Complaint:
         return replace(self, byte=byte if byte >= 0 else None)
 
 
+def is_engine_error(error: BaseException | None) -> bool:
+    """Whether an error is the engine's own, be it handed over as Arrow's, as while a result is fetched."""
+    if isinstance(error, duckdb.Error):
+        return True
+    return isinstance(error, OSError | pa.ArrowException) and _KIND.match(str(error)) is not None
+
+
 def read_complaint(error: BaseException) -> Complaint:
     """Return what an engine's error says, be it text or (`errors_as_json`) JSON."""
     prefix, _, rest = str(error).strip().partition(": ")
@@ -60,11 +71,6 @@ def read_complaint(error: BaseException) -> Complaint:
         kind, rest = "", str(error).strip()
     message = _ANY_EXCERPT.sub("", rest).strip()
     return Complaint(kind, message, candidates=_candidates(message), fragment=_fragment(rest))
-
-
-def plain_message(error: BaseException) -> str:
-    """Return what an engine's error says, without its excerpt of a statement nobody wrote and names nobody gave."""
-    return scrub(read_complaint(error).message)
 
 
 def scrub(text: str) -> str:

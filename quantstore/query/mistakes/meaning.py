@@ -113,7 +113,8 @@ def no_part(case: Case, found: re.Match[str]) -> Told:
     meant = nearest(name, _PARTS)
     hint = f" Did you mean {meant!r}?" if meant else f" There are {', '.join(_PARTS)}."
     spot = case.spot or find_text(case.sql, name) or find_text(case.sql, name.lower())
-    return Told(f"{name.lower()!r} is no part of a date or time.{hint}", spot=spot, context={"value": name})
+    context = {"value": name.lower()} | ({"suggestion": meant} if meant else {})
+    return Told(f"{name.lower()!r} is no part of a date or time.{hint}", spot=spot, context=context)
 
 
 def overflow(_case: Case, found: re.Match[str]) -> Told:

@@ -22,7 +22,7 @@ def unknown_column(case: Case, found: re.Match[str]) -> Told:
     """Return what to say of a column that is in none of the tables of its place."""
     name, columns = found["name"], case.names.columns
     owner = found.groupdict().get("owner") or _only_table(case)
-    spot = case.spot or find_name(case.sql, name)
+    spot = _after_point(case, name) or case.spot or find_name(case.sql, name)
     there = [*case.complaint.candidates, *(one for some in columns.values() for one in some), *case.names.hidden]
     meant = nearest(name, there, 0.5)
     where = f"Table {owner!r} has no column {name!r}" if owner else f"There is no column {name!r}"
@@ -37,6 +37,15 @@ def unknown_column(case: Case, found: re.Match[str]) -> Told:
     if shown and "FROM clause is missing" not in case.complaint.message:
         where += f"; there are {listed(shown)}"
     return Told(f"{where}.", NotFoundError, spot, context)
+
+
+def _after_point(case: Case, name: str) -> Stretch | None:
+    """Return the place of `name` where the complaint points at `table.name`."""
+    if case.spot is None:
+        return None
+    qualified = re.compile(rf'(?:\w+|"[^"]*")\s*\.\s*(?P<name>"?{re.escape(name)}"?)', re.IGNORECASE)
+    found = qualified.match(case.sql, case.spot[0])
+    return found.span("name") if found else None
 
 
 def _only_table(case: Case) -> str | None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from quantstore.errors import IntegrityError, InvalidInputError, QuantStoreError
 from quantstore.query.mistakes.cases import Names
-from quantstore.query.mistakes.complaints import Complaint, read_complaint
+from quantstore.query.mistakes.complaints import Complaint, is_engine_error, read_complaint
 from quantstore.query.mistakes.explain import explain, locate, no_such_file
 from quantstore.query.mistakes.refusals import refused_part
 from quantstore.query.parameters import bind, engine_value
@@ -36,7 +36,8 @@ def told(error: QuantStoreError, request: ReadRequest, catalog: Catalog, version
     """Return the error that tells what is wrong with a query, or `error` itself where there is no more to tell."""
     if not _PLACED.isdisjoint(error.context):
         return error
-    first = read_complaint(error.__cause__) if isinstance(error.__cause__, duckdb.Error) else None
+    cause = error.__cause__
+    first = read_complaint(cause) if cause is not None and is_engine_error(cause) else None
     if isinstance(error, IntegrityError):
         missing = None if first is None else no_such_file(first, request.query)
         return missing or error
