@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -178,28 +179,59 @@ def _some(reader: pa.RecordBatchReader) -> list[pa.RecordBatch]:
 
 
 def interruptible(cursor: duckdb.DuckDBPyConnection, action: Callable[[], _Made]) -> _Made:
-    """Return what `action` makes; it runs in a thread of its own, so that Ctrl-C reaches this one."""
+    """Return what `action` makes; called from the main thread, it runs in another, so that Ctrl-C reaches this one."""
     if threading.current_thread() is not threading.main_thread():
         return action()
-    outcome: Future[_Made] = Future()
+    return _WORKER.run(cursor, action)
 
-    def work() -> None:
+
+class _Worker:
+    """A thread that does one thing after the other for the main thread; made when first needed."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._jobs: queue.SimpleQueue[Callable[[], None]] | None = None
+
+    def run(self, cursor: duckdb.DuckDBPyConnection, action: Callable[[], _Made]) -> _Made:
+        """Return what `action` makes; at Ctrl-C it is interrupted, by its cursor, and waited for a while."""
+        outcome: Future[_Made] = Future()
+        done = threading.Lock()
+        done.acquire()
+
+        def work() -> None:
+            try:
+                outcome.set_result(action())
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
+                outcome.set_exception(error)
+            finally:
+                done.release()
+
+        self._queue().put(work)
         try:
-            outcome.set_result(action())
-        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
-            outcome.set_exception(error)
-
-    worker = threading.Thread(target=work, name="quantstore-query", daemon=True)
-    worker.start()
-    try:
+            done.acquire()
+        except KeyboardInterrupt:
+            for _ in range(_STOP_TRIES):  # the engine forgets an interruption that comes just as it starts a statement
+                cursor.interrupt()
+                if done.acquire(timeout=_STOP_SECONDS / _STOP_TRIES):
+                    break
+            else:
+                self._jobs = None  # it may never come back; what comes next gets a thread of its own
+            raise
         return outcome.result()
-    except KeyboardInterrupt:
-        for _ in range(_STOP_TRIES):  # the engine forgets an interruption that comes just as it starts a statement
-            cursor.interrupt()
-            worker.join(_STOP_SECONDS / _STOP_TRIES)
-            if not worker.is_alive():
-                break
-        raise
+
+    def _queue(self) -> queue.SimpleQueue[Callable[[], None]]:
+        if self._jobs is None or self._pid != os.getpid():
+            self._pid, self._jobs = os.getpid(), queue.SimpleQueue()
+            threading.Thread(target=_work_on, args=(self._jobs,), name="quantstore-query", daemon=True).start()
+        return self._jobs
+
+
+def _work_on(jobs: queue.SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        jobs.get()()
+
+
+_WORKER = _Worker()
 
 
 def _after_fork() -> None:
