@@ -17,6 +17,7 @@ from quantstore.catalog.records import ColumnProof
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _NULL_CHILD = np.uint64(0xD6E8FEB86659FD93)
 _STRING_CHUNK = 1_000_000
+_BLOCK = 1 << 17
 
 
 class ContentDigest:
@@ -87,9 +88,10 @@ class _OrderedDigest:
             self._feed(f"{path}0", positions.astype(np.int64))
 
     def _feed_text(self, array: pa.Array, path: str) -> None:
-        offsets, data = text_buffers(array)
-        self._feed(f"{path}n", np.diff(offsets).astype(np.int32))
-        self._feed(f"{path}v", data)
+        for start in range(0, len(array), _BLOCK):  # small arrays are made in memory that is there already
+            offsets, data = text_buffers(array.slice(start, _BLOCK))
+            self._feed(f"{path}n", np.diff(offsets).astype(np.int32))
+            self._feed(f"{path}v", data)
 
 
 def column_proofs(table: pa.Table) -> dict[str, ColumnProof]:

@@ -19,7 +19,7 @@ def wrong_columns(form: TableForm, missing: Sequence[str], extra: Sequence[str])
     """Return the error for a frame that lacks columns of the table, or has others."""
     name = form.spec.name
     parts = [f"lacks {listed(missing)}"] if missing else []
-    parts += [f"has {', '.join(_meant(one, missing) for one in extra)}, which the table has not"] if extra else []
+    parts += [f"has {', '.join(_meant(one, missing, form) for one in extra)}, which the table has not"] if extra else []
     way = "Rename or drop" if extra else "Add"
     return InvalidInputError(
         f"The frame does not fit table {name!r}: it {' and '.join(parts)}. The table has "
@@ -30,8 +30,8 @@ def wrong_columns(form: TableForm, missing: Sequence[str], extra: Sequence[str])
     )
 
 
-def _meant(name: str, missing: Sequence[str]) -> str:
-    twin = lookalike(name, missing)
+def _meant(name: str, missing: Sequence[str], form: TableForm) -> str:
+    twin = lookalike(name, form.visible.names)
     if twin is not None:
         return f"{name!r} (it looks like {twin!r} and differs in {different_letters(name, twin)})"
     near = nearest(name, missing)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Order = Literal["time", "symbol"]
 _RADIX_GROUPS = 2**16
+_BLOCK = 1 << 17
 
 
 def in_store_order(table: pa.Table, layout: TableLayout, order: Order) -> pa.Table:
@@ -53,7 +54,7 @@ def ranked_codes(column: pa.ChunkedArray) -> tuple[Int64s, list[str | None]]:
     return ranks[codes], [texts[at] for at in ranked] + [None]
 
 
-def stable_order(groups: Sequence[Int64s], rest: Sequence[Int64s]) -> Int64s | None:
+def stable_order(groups: Sequence[np.ndarray[Any, Any]], rest: Sequence[Int64s]) -> Int64s | None:
     """Return the stable permutation that sorts rows by `groups`, then `rest`; None where they are sorted already.
 
     Rows mostly arrive in the order of `rest`; then sorting by the few groups alone, a radix sort, is enough.
@@ -72,7 +73,7 @@ def stable_order(groups: Sequence[Int64s], rest: Sequence[Int64s]) -> Int64s | N
     return np.asarray(order.to_numpy(), np.int64)
 
 
-def _dense(groups: Sequence[Int64s]) -> np.ndarray[tuple[int], np.dtype[np.uint16]] | None:
+def _dense(groups: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[tuple[int], np.dtype[np.uint16]] | None:
     """Return one small number per row that sorts like the groups together, or None where they are too many."""
     if not groups:
         return None
@@ -89,6 +90,12 @@ def _dense(groups: Sequence[Int64s]) -> np.ndarray[tuple[int], np.dtype[np.uint1
 
 def is_sorted(columns: Sequence[np.ndarray[Any, Any]]) -> bool:
     """Whether rows ascend lexicographically, the first column leading."""
+    rows = len(columns[0])
+    blocks = ([values[at : at + _BLOCK + 1] for values in columns] for at in range(0, max(rows - 1, 1), _BLOCK))
+    return all(map(_ascend, blocks))
+
+
+def _ascend(columns: Sequence[np.ndarray[Any, Any]]) -> bool:
     undecided: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None
     for values in columns:
         before, after = values[:-1], values[1:]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED_SYMBOLS = 32
 _EPOCH = np.datetime64(0, "D")
+Integers = np.ndarray[Any, np.dtype[np.int64]] | np.ndarray[Any, np.dtype[np.int32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,11 @@ def split(
         return
     layout = form.layout
     is_mixed = mixes and ASSET_CLASS not in form.hidden
-    keys, classes = _days(table.column(TRADE_DATE), form), [_first_class(table)]
+    keys: Integers = _days(table.column(TRADE_DATE), form)
+    classes = [_first_class(table)]
     if not is_mixed and ASSET_CLASS not in form.hidden:
         codes, classes = ranked_codes(table.column(ASSET_CLASS))
-        keys = keys * len(classes) + codes
+        keys = keys.astype(np.int64) * len(classes) + codes
     time = time_ns(table.column(layout.time), form.spec.name)
     permutation = _permutation(table, layout, order, keys, time)
     if permutation is not None:
@@ -129,7 +131,7 @@ def _without_constants(table: pa.Table, form: TableForm) -> pa.Table:
     return table.drop_columns([name for name in constant if name in form.hidden])
 
 
-def _days(column: pa.ChunkedArray, form: TableForm) -> Int64s:
+def _days(column: pa.ChunkedArray, form: TableForm) -> Integers:
     name = form.spec.name
     try:
         days = as_date(column)
@@ -139,16 +141,16 @@ def _days(column: pa.ChunkedArray, form: TableForm) -> Int64s:
         ) from None
     if days.null_count:
         raise InvalidInputError(f"Column 'trade_date' of table {name!r} has {days.null_count} empty values; fill them.")
-    numbers = np.asarray(as_numpy(days.cast(pa.int32())), np.int64)
+    numbers = np.asarray(as_numpy(days.cast(pa.int32())))
     if form.spec.grain is Grain.DAY:
         return numbers
     unit = "M" if form.spec.grain is Grain.MONTH else "Y"
     return numbers.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype("datetime64[D]").astype(np.int64)
 
 
-def _permutation(table: pa.Table, layout: TableLayout, order: Order, keys: Int64s, time: Int64s) -> Int64s | None:
+def _permutation(table: pa.Table, layout: TableLayout, order: Order, keys: Integers, time: Int64s) -> Int64s | None:
     """Return the stable sort into (partition, store order), or None where rows are in that order already."""
-    groups = [keys]
+    groups: list[Integers] = [keys]
     if order == "symbol" and layout.symbol:
         groups.append(ranked_codes(table.column(layout.symbol))[0])
     return stable_order(groups, [time])
