@@ -64,9 +64,18 @@ def _first(path: str, pattern: str) -> str | None:
 
 
 def _file_system(folder: Path) -> str:
-    from quantstore.catalog.database import file_system
-
-    return file_system(folder) or "unknown"
+    """Return the kind of the innermost mount that a folder lies on."""
+    kind, longest = "unknown", 0
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return kind
+    for mount in mounts:
+        place, _, rest = mount.partition(" - ")
+        point = place.split()[4]
+        if len(point) >= longest and folder.resolve().is_relative_to(point):
+            kind, longest = rest.split()[0], len(point)
+    return kind
 
 
 def _revision() -> str | None:
