@@ -52,7 +52,11 @@ class Database:
         self._pid = os.getpid()
         self._copy: PrivateCopy | None = None
         self._engine = self._make_engine(self.path)
-        self._bring_up_to_date(before_making)
+        try:
+            self._bring_up_to_date(before_making)
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
