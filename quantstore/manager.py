@@ -206,7 +206,7 @@ class HybridStorageManager(StorageBackend):
         Nothing is read until it is collected; then only segments that may hold wanted rows are opened, and of them only
         the columns that are needed. The version is fixed here, so that collecting twice gives the same rows, in
         `(time, _seq)` order as `read` gives them. After a collect `last` shows what was touched; so does
-        `LazyFrame.explain()` on Polars 2.
+        `LazyFrame.explain()`, from Polars 2.1 on.
 
         Args:
             table: The table's name.

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from quantstore.rows.form import TableForm
     from quantstore.stores.base import SegmentStore
 
-_TAKES_CATEGORIES = tuple(int(part) for part in pl.__version__.split(".")[:2]) >= (1, 33)
+_POLARS = tuple(int(part) for part in pl.__version__.split(".")[:2])
+_TAKES_CATEGORIES = _POLARS >= (1, 33)
 """Before that Polars takes no Enum from a source, and categories only in one chunk."""
+_RESOLVES = _POLARS >= (2, 1)
+"""Polars 2.0 has resolvers too, but panics where an Enum is looked up in a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,8 @@ class TableScan:
         self._told = _left_out(planned.plan)
 
     def lazy(self) -> pl.LazyFrame:
-        """Return the scan as Polars takes it: a resolver from Polars 2 on, a source of batches before."""
-        if hasattr(pl.LazyFrame, "from_lazyframe_resolver"):
+        """Return the scan as Polars takes it: a resolver from Polars 2.1 on, a source of batches before."""
+        if _RESOLVES:
             from quantstore.query.resolver import QuantStoreTable
 
             return QuantStoreTable(self).lazy()

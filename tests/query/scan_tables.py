@@ -13,7 +13,8 @@ TIERS = ("hot", "warm", "cold")
 ENGINES = ("in-memory", "streaming")
 FIRST = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
 SYMBOLS = ["AAPL", "IBM", "MSFT", "TSLA", "ZM"]
-ON_POLARS_2 = hasattr(pl.LazyFrame, "from_lazyframe_resolver")
+POLARS = tuple(int(part) for part in pl.__version__.split(".")[:2])
+RESOLVES = POLARS >= (2, 1)
 c = pl.col
 
 
@@ -61,7 +62,7 @@ def assert_same(found, wanted):
 
 def raised(error):
     """Return what `error` comes out of a collect as: Polars before 2 gives its own error, with ours in the text."""
-    return error if ON_POLARS_2 else pl.exceptions.ComputeError
+    return error if POLARS >= (2, 0) else pl.exceptions.ComputeError
 
 
 class Predicates:

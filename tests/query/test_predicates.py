@@ -7,7 +7,7 @@ import datetime as dt
 import numpy as np
 import polars as pl
 import pytest
-from scan_tables import ENGINES, ON_POLARS_2, assert_same, c, rows
+from scan_tables import ENGINES, RESOLVES, assert_same, c, rows
 
 import quantstore as qs
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter
@@ -148,7 +148,7 @@ def test_what_is_not_certain_says_nothing(table, predicate):
     assert wanted(table, predicate) == EVERYTHING
 
 
-@pytest.mark.skipif(not ON_POLARS_2, reason="Polars 1 needs cloudpickle for it")
+@pytest.mark.skipif(not RESOLVES, reason="this Polars needs cloudpickle for it")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_python_function_is_applied_by_polars_and_hides_no_other_condition(table, engine):
     odd = c("size").map_batches(lambda sizes: sizes % 2 == 1, return_dtype=pl.Boolean, is_elementwise=True)

@@ -9,7 +9,7 @@ import warnings
 import polars as pl
 import pyarrow as pa
 import pytest
-from scan_tables import ENGINES, FIRST, ON_POLARS_2, TIERS, assert_same, c, raised, rows, spread
+from scan_tables import ENGINES, FIRST, RESOLVES, TIERS, assert_same, c, raised, rows, spread
 
 import quantstore as qs
 from quantstore.errors import (
@@ -103,7 +103,7 @@ def test_a_limit_stops_before_the_segments_it_does_not_need(store, daily, opened
     assert len(opened) <= 1
 
 
-@pytest.mark.skipif(not ON_POLARS_2, reason="Polars 1 does not tell a source of slices")
+@pytest.mark.skipif(not RESOLVES, reason="this Polars does not tell a source of slices")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_slice_stops_before_the_segments_it_does_not_need(store, daily, opened, engine):
     assert_same(store.scan("t").slice(90, 5).collect(engine=engine), daily.slice(90, 5))
@@ -124,7 +124,7 @@ def test_only_columns_that_are_needed_are_read(store, daily, monkeypatch, engine
     assert nothing.columns == []
 
 
-@pytest.mark.skipif(not ON_POLARS_2, reason="Polars 1 names no source")
+@pytest.mark.skipif(not RESOLVES, reason="this Polars names no source")
 def test_polars_explains_what_the_tiers_give(store, daily):
     text = store.scan("t").filter(c("ts") >= DAYS[4]).select("price").explain()
     assert "PYTHON[quantstore t] SCAN" in text

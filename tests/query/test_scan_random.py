@@ -6,7 +6,7 @@ import random
 
 import polars as pl
 import pytest
-from scan_tables import ENGINES, ON_POLARS_2, Predicates, assert_same, c, spread
+from scan_tables import ENGINES, RESOLVES, Predicates, assert_same, c, spread
 
 import quantstore as qs
 
@@ -17,13 +17,14 @@ SHAPES = [
     {"unit": "ms", "zone": "UTC"},
 ]
 PREDICATES = 52
+FROM_END = -20 if RESOLVES else 0  # Polars 1.44 errs in slices from the end that fall between batches
 COLUMNS = ["ts", "symbol", "price", "size", "venue", "grade", "fee", "asset_class", "trade_date", "_seq"]
 
 
 def asked(chance, names):
     """Return something to do after a filter."""
     some = chance.sample(names, chance.randint(1, 4))
-    start, length = chance.randint(-20, 20), chance.randint(0, 30)
+    start, length = chance.randint(FROM_END, 20), chance.randint(0, 30)
     return chance.choice(
         [
             lambda frame: frame,
@@ -64,7 +65,7 @@ def test_every_question_has_the_same_answer_lazy_and_eager(seed, tmp_path):
                 continue  # types that Polars compares in no frame
             for engine in ENGINES:
                 eager = answer(then(whole.lazy().filter(predicate)), engine)
-                if ON_POLARS_2 or (eager is not None and eager.equals(wanted)):  # the first streaming engine errs
+                if RESOLVES or (eager is not None and eager.equals(wanted)):  # earlier streaming engines err at times
                     assert_same(then(scanned.filter(predicate)).collect(engine=engine), wanted)
             pruned += len(store.last.plan.scans[0].choices) < total
             compared += 1
@@ -80,4 +81,5 @@ def test_limits_without_a_filter_keep_the_order_of_ties(engine, tmp_path):
         for first in (0, 1, 2, 3, 5, 17, 40, 80, 200, 1000):
             assert_same(scanned.head(first).collect(engine=engine), whole.head(first))
             assert_same(scanned.slice(first, 7).collect(engine=engine), whole.slice(first, 7))
-            assert_same(scanned.slice(-first - 1, 7).collect(engine=engine), whole.slice(-first - 1, 7))
+            if FROM_END:
+                assert_same(scanned.slice(-first - 1, 7).collect(engine=engine), whole.slice(-first - 1, 7))
