@@ -101,6 +101,7 @@ class TierAccessor:
         symbols: str | Iterable[str] | None = None,
         columns: str | Iterable[str] | None = None,
         params: Mapping[str, Any] | None = None,
+        frames: Mapping[str, Any] | None = None,
         as_of: Any = None,
         dtype_backend: str | None = None,
         missing: str = "warn",
@@ -118,6 +119,7 @@ class TierAccessor:
             symbols: Symbols wanted.
             columns: Columns wanted.
             params: Values bound to `$name` in SQL.
+            frames: Frames that SQL may name as tables, by name.
             as_of: What the store knew then: a version, or an instant with a time of day.
             dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
             missing: Where `tiers` leaves segments out: `warn`, `raise` or `ignore`.
@@ -138,6 +140,7 @@ class TierAccessor:
             symbols=symbols,
             columns=columns,
             params=params,
+            frames=frames,
             as_of=as_of,
             to=cls._to,
             dtype_backend=dtype_backend,

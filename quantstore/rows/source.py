@@ -14,6 +14,7 @@ from quantstore.errors import InvalidInputError, UnsupportedError
 
 DEFAULT_INDEX_NAME = "ts"
 MAX_RECORDED_CATEGORIES = 1000
+_LAZY_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def open_source(data: Any) -> Source:
     if isinstance(data, pa.RecordBatchReader):
         return _reader_source(data)
     if _is_polars_lazy(data):
-        return _iterator_source(data.collect_batches(chunk_size=100_000, maintain_order=True))
+        return _iterator_source(_lazy_batches(data))
     if hasattr(data, "__arrow_c_stream__"):
         return _reader_source(_reader(data))
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes, dict)):
@@ -115,6 +116,17 @@ def _whole_table(data: Any) -> pa.Table | None:
     if hasattr(data, "__arrow_c_array__") and not hasattr(data, "__arrow_c_stream__"):
         return pa.Table.from_batches([pa.record_batch(data)])
     return None
+
+
+def _lazy_batches(data: Any) -> Iterator[Any]:
+    """Yield a lazy frame's rows bit by bit; releases of Polars that cannot compute them all at once first."""
+    if hasattr(data, "collect_batches"):
+        batches = iter(data.collect_batches(chunk_size=_LAZY_ROWS, maintain_order=True))
+    else:
+        batches = iter(data.collect(engine="streaming").iter_slices(_LAZY_ROWS))
+    first = next(batches, None)
+    yield data.head(0).collect() if first is None else first
+    yield from batches
 
 
 def _reader_source(reader: pa.RecordBatchReader) -> Source:
