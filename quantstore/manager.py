@@ -299,7 +299,7 @@ class HybridStorageManager(StorageBackend):
             InvalidInputError: The name is taken or not usable, or the schema lacks a column named here.
         """
         from quantstore.core.names import check_name, refuse_lookalike
-        from quantstore.rows.form import Wishes, new_form, refuse_calendar
+        from quantstore.rows.form import Wishes, new_form, refuse_calendar, refuse_unordered
 
         keys = () if key is None else (key,) if isinstance(key, str) else tuple(key)
         wishes = Wishes(time, symbol, keys or None, asset_class, None, calendar, parse_grain(grain))
@@ -307,6 +307,7 @@ class HybridStorageManager(StorageBackend):
         refuse_lookalike(check_name(table), self.tables())
         if schema is not None:
             form = new_form(table, schema, wishes, {})
+            refuse_unordered(form)
             self.metadata_catalog.commits.create(form.spec, form.stored())
         else:
             spec = TableSpec(table, time, symbol, keys, calendar, wishes.grain, asset_class)

@@ -140,6 +140,21 @@ def refuse_calendar(wishes: Wishes) -> None:
         raise UnsupportedError("calendar= is not supported yet; trade_date is the UTC date of the time column.")
 
 
+def refuse_unordered(form: TableForm) -> None:
+    """Refuse ordered categories of which only the type is known.
+
+    Raises:
+        UnsupportedError: Names the column.
+    """
+    for field in form.schema:
+        if pa.types.is_dictionary(field.type) and field.type.ordered and form.categories(field.name) is None:
+            raise UnsupportedError(
+                f"Column {field.name!r} of table {form.spec.name!r} has ordered categories, and a schema does not say in "
+                "which order; leave schema= out and let the first write fix the columns.",
+                column=field.name,
+            )
+
+
 def plain_types(schema: pa.Schema) -> pa.Schema:
     """Return `schema` without metadata and with view types as large ones (nothing but layout differs)."""
     return pa.schema([pa.field(field.name, _plain(field.type), field.nullable) for field in schema])
