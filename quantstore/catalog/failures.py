@@ -90,7 +90,7 @@ def refuse_foreign(path: Path) -> None:
 
 def _closed(path: Path, reason: str = "", *, read_only: bool) -> QuantStoreError:
     """Return the error for a database that cannot be opened, or not be written."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - says no of what may not be looked at
         return InvalidInputError(f"{path} is a folder, where the catalog's file should be. Choose another place.")
     if read_only or not os.access(path, os.R_OK):
         what = (

@@ -77,6 +77,8 @@ def catalog_path(target: Any) -> Path:
     path = Path(text).expanduser()
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
+    except PermissionError:
+        is_folder = is_file = False  # whoever opens it says what may not be looked at
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{text!r} cannot be the place of a catalog: {error}.") from error
     if is_folder and path.suffix in _SUFFIXES:

@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from quantstore.core.space import disk_full
+from quantstore.core.render import human_bytes
+from quantstore.core.space import disk_full, free_bytes
 from quantstore.errors import (
     AccessDeniedError,
     CapacityError,
@@ -61,14 +62,22 @@ def _explain(error: BaseException) -> QuantStoreError:
     if kind in _ROOM and _FULL.search(message):
         return disk_full("sort or group what does not fit into memory", spill_folder())
     if kind == "Out of Memory":
-        limit = _LIMIT.search(message)
-        used = f" ({limit[2]})" if limit else ""
-        return CapacityError(
-            f"The query needs more memory than the engine may use{used}. Select fewer rows or columns, group by fewer "
-            "values, or open the store with a larger memory_limit=.",
-        )
+        return _out_of_memory(message)
     if kind in {"IO", "HTTP"}:
         if _DENIED.search(message):
             return AccessDeniedError(f"A file could not be read: {message}. Ask its owner for permission to read it.")
         return IntegrityError(f"A file could not be read: {message}")
     return UnsupportedError(message) if kind == "Not implemented" else InvalidInputError(message)
+
+
+def _out_of_memory(message: str) -> CapacityError:
+    limit, folder = _LIMIT.search(message), spill_folder()
+    free = free_bytes(folder)
+    used = f" ({limit[2]})" if limit else ""
+    rest = "" if free is None else f"; {human_bytes(free)} are free at {folder} for what does not fit"
+    return CapacityError(
+        f"The query needs more memory than the engine may use{used}{rest}. Select fewer rows or columns, group by "
+        "fewer values, or open the store with a larger memory_limit=.",
+        path=str(folder),
+        free_bytes=free,
+    )
