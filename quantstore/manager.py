@@ -260,7 +260,7 @@ class HybridStorageManager(StorageBackend):
         destination = parse_tier(dst_tier)
         record = self._record(table)
         form = known_form(record)
-        span = time_range(None, before, form.spec.time, form.schema.field(form.spec.time).type)
+        span = time_range(None, before, form.spec.time, form.schema.field(form.spec.time).type, "before")
         migrator = Migrator(self.metadata_catalog, self._stores, self._engine, record)
         request = MigrateRequest(sources, destination, where, span)
         if dry_run:

@@ -46,6 +46,15 @@ class View:
             lambda: snapshots.find_table(self._connection, name, version),
         )
 
+    @property
+    def is_newest(self) -> bool:
+        """Whether the view is of the newest version."""
+        return self.snapshot.version == self._newest
+
+    def is_made_later(self, name: str) -> bool:
+        """Whether a table exists now that did not at this version."""
+        return self.table(name) is None and snapshots.find_table(self._connection, name, self._newest) is not None
+
     def table_names(self) -> list[str]:
         """Return the names of all tables, sorted."""
         return snapshots.table_names(self._connection, self.snapshot.version)

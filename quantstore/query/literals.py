@@ -35,13 +35,13 @@ def is_bare_date(value: Any) -> bool:
     return isinstance(value, date) and not isinstance(value, datetime)
 
 
-def time_range(start: Any, end: Any, column: str, kind: pa.DataType) -> TimeRange:
-    """Return `start` (included) to `end` (excluded) on a time column.
+def time_range(start: Any, end: Any, column: str, kind: pa.DataType, end_name: str = "end") -> TimeRange:
+    """Return `start` (included) to `end` (excluded) on a time column; `end_name` is what the caller calls the latter.
 
     Raises:
         InvalidInputError: A bound has a zone and the column has none, or `end` is before `start`.
     """
-    found = TimeRange(_bound(start, "start", column, kind), _bound(end, "end", column, kind))
+    found = TimeRange(_bound(start, "start", column, kind), _bound(end, end_name, column, kind))
     if found.start_ns is not None and found.end_ns is not None and found.end_ns < found.start_ns:
         raise InvalidInputError(f"end={end!r} is before start={start!r}.")
     return found
@@ -54,7 +54,9 @@ def _bound(value: Any, what: str, column: str, kind: pa.DataType) -> int | None:
     zoned = pa.types.is_timestamp(kind) and kind.tz is not None
     if stamp.tz is not None and not zoned:
         raise InvalidInputError(
-            f"{what}={value!r} has a time zone and the time column {column!r} has none; pass a naive time."
+            f"{what}={value!r} has a time zone and the time column {column!r} has none; pass a naive time: "
+            f"{what}='{stamp.tz_localize(None)}'.",
+            column=column,
         )
     return int((stamp.tz_localize("UTC") if stamp.tz is None else stamp).value)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from quantstore.core.names import listed, nearest
 from quantstore.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -12,13 +12,21 @@ if TYPE_CHECKING:
 
 
 def unknown_table(view: View, name: str) -> NotFoundError:
-    """Return an error that names the nearest table."""
+    """Return an error that names the nearest table, or says that there was none of this name at an older version."""
     known = view.table_names()
-    near = get_close_matches(name.casefold(), [one.casefold() for one in known], n=1, cutoff=0.5)
+    context: dict[str, Any] = {"table": name}
+    version = view.snapshot.version
+    when = "" if view.is_newest else f" at version {version}"
+    if view.is_made_later(name):
+        return NotFoundError(
+            f"There is no table {name!r}{when}; it was made later. Choose a later as_of=.", **context, version=version
+        )
+    near = nearest(name, known, 0.5)
     if near:
-        hint = f" Did you mean {next(one for one in known if one.casefold() == near[0])!r}?"
+        hint = f" Did you mean {near!r}?"
+        context |= {"suggestion": near}
     elif known:
-        hint = f" The store has {', '.join(map(repr, known[:10]))}{' and more' if len(known) > 10 else ''}."
+        hint = f" The store has {listed(known)}."
     else:
-        hint = " The store has no tables yet."
-    return NotFoundError(f"There is no table {name!r}.{hint}", table=name)
+        hint = " The store has no tables yet." if view.is_newest else " The store had no tables then."
+    return NotFoundError(f"There is no table {name!r}{when}.{hint}", **context)

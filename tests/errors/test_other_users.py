@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from telling import folder_state, ticks
@@ -27,12 +28,11 @@ with qs.open({folder!r}) as store:
 
 
 @pytest.fixture
-def public(tmp_path):
-    """A folder that everybody may enter."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != folder.parent:
-            folder.chmod(folder.stat().st_mode | 0o055)
-    return tmp_path
+def public():
+    """A folder that everybody may enter; those of pytest are for their owner alone."""
+    with tempfile.TemporaryDirectory(prefix="quantstore-public-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture

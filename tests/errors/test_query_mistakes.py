@@ -131,6 +131,16 @@ def test_unknown_tables_are_told_at_their_place(store):
         store.explain("SELECT * FROM hot_uss")
 
 
+def test_tables_made_later_are_told_so(store):
+    for query in ("cold_us", "SELECT * FROM cold_us"):
+        with refused(NotFoundError, "no table 'cold_us' at version 1; it was made later", "as_of="):
+            store.read(query, as_of=1)
+    with refused(NotFoundError, "no table 'cold_uz' at version 1. The store has 'hot_ns'"):
+        store.read("cold_uz", as_of=1)
+    with refused(NotFoundError, "at version 0. The store had no tables then"):
+        store.read("nothing", as_of=0)
+
+
 def test_parameters_without_values_are_told_at_their_place(store):
     with refused(InvalidInputError, "$low and no value", store=store) as caught:
         store.read("SELECT * FROM hot_us WHERE price > $low")
@@ -186,6 +196,8 @@ def test_zoned_bounds_on_a_naive_column_are_refused(store):
     for option in ("start", "end"):
         with refused(InvalidInputError, f"{option}=", "'ts' has none", "naive", store=store):
             store.read("naive", **{option: bound})
+    with refused(InvalidInputError, "before=", "naive time: before='2026-01-05 00:00:00'", store=store):
+        store.migrate("naive", "hot", "cold", before=bound)
     assert len(store.read("hot_us", start="2026-01-05", end="2026-01-06")) == 6
 
 

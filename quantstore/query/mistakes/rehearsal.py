@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import pyarrow as pa
 
-from quantstore.errors import IntegrityError, InvalidInputError, QuantStoreError
+from quantstore.errors import IntegrityError, InvalidInputError, NotFoundError, QuantStoreError
 from quantstore.query.mistakes.cases import Names
 from quantstore.query.mistakes.complaints import Complaint, is_engine_error, read_complaint
 from quantstore.query.mistakes.explain import explain, locate, no_such_file
@@ -41,6 +41,8 @@ def told(error: QuantStoreError, request: ReadRequest, catalog: Catalog, version
     if isinstance(error, IntegrityError):
         missing = None if first is None else no_such_file(first, request.query)
         return missing or error
+    if isinstance(error, NotFoundError) and first is None:
+        return locate(error, request.query)
     return refused_part(request.query) or _looked_into(error, first, request, catalog, version)
 
 
