@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from uuid import uuid4
 
 from sqlalchemy import Connection, func, inspect, select, text
@@ -98,7 +97,9 @@ def too_old(form: int, where: str) -> UnsupportedError:
 
 
 def _release() -> str:
-    return version("quantstore")
+    from quantstore import __version__
+
+    return __version__
 
 
 def apply_steps(connection: Connection, form: int) -> None:

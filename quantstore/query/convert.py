@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from quantstore.core.names import listed
 from quantstore.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -78,8 +79,20 @@ def _with_small_sums(table: pa.Table) -> pa.Table:
 
 
 def to_polars(table: pa.Table) -> pl.DataFrame:
-    """Return a Polars frame; ordered categories become Enum."""
+    """Return a Polars frame; ordered categories become Enum.
+
+    Raises:
+        InvalidInputError: Two columns have one name; both ways out are named.
+    """
     import polars as pl
+
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise InvalidInputError(
+            f"The result has several columns called {listed(twice)}, and Polars holds each name once; give them names "
+            "of their own (SELECT t.price AS ...), or leave one out (SELECT * EXCLUDE (...)).",
+            columns=twice,
+        )
 
     result = _frame_of(table) if table.num_columns else pl.DataFrame()
     enums = {}
@@ -113,6 +126,12 @@ def to_pandas(table: pa.Table, dtype_backend: str | None, frame: Mapping[str, An
     """Return a pandas frame whose integers are never floats, with the index restored where `frame` tells it."""
     import pandas as pd
 
+    names = table.column_names
+    if len(set(names)) < len(names):  # SELECT * over a join: a frame may hold a name twice, and what follows may not
+        apart = table.rename_columns([str(position) for position in range(len(names))])
+        result = to_pandas(apart, dtype_backend, {})
+        result.columns = pd.Index(names)
+        return result
     if dtype_backend == "pyarrow":
         result = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
     else:

@@ -14,6 +14,7 @@ from quantstore.errors import InvalidInputError, UnsupportedError
 
 DEFAULT_INDEX_NAME = "ts"
 MAX_RECORDED_CATEGORIES = 1000
+_SERIES = "A {} has no columns with names; make a frame of it first, such as series.to_frame('price')."
 _LAZY_ROWS = 100_000
 
 
@@ -52,6 +53,8 @@ def open_source(data: Any) -> Source:
         return _reader_source(data)
     if _is_polars_lazy(data):
         return _iterator_source(_lazy_batches(data))
+    if hasattr(data, "to_frame"):
+        raise InvalidInputError(_SERIES.format(type(data).__name__))
     if hasattr(data, "__arrow_c_stream__"):
         return _reader_source(_reader(data))
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes, dict)):
@@ -138,10 +141,7 @@ def _reader(data: Any) -> pa.RecordBatchReader:
     try:
         return pa.RecordBatchReader.from_stream(data)
     except pa.ArrowException as error:
-        raise InvalidInputError(
-            f"A {type(data).__name__} has no columns with names; make a frame of it first, such as "
-            "series.to_frame('price')."
-        ) from error
+        raise InvalidInputError(_SERIES.format(type(data).__name__)) from error
 
 
 def _iterator_source(items: Iterator[Any]) -> Source:

@@ -62,6 +62,7 @@ def _way_out(column: str, given: pa.DataType, stored: pa.DataType) -> str:
     """Return how to bring a column of a frame to the type of the table."""
     t = pa.types
     ways = (
+        (t.is_null(stored), "the table was made while this column held nothing, and can hold nothing else"),
         (t.is_timestamp(stored) and t.is_timestamp(given) and given.tz is None, _GIVE_ZONE),
         (t.is_timestamp(stored) and t.is_timestamp(given), _DROP_ZONE),
         (t.is_timestamp(stored) or t.is_date(stored), "convert it: pd.to_datetime({})"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from telling import INTERNALS, ticks
 
@@ -65,7 +66,7 @@ def check_whole(store, disk, counts):
 def test_writing_finds_no_room(store, small_disk, tier):
     """At whatever step the room runs out: attempt, file, directory or commit."""
     small, expected, full = rows(0, 400), {"trades": 6, "new": 0}, 0
-    store.write(small.iloc[:0], "new")
+    store.create("new", pa.Schema.from_pandas(small, preserve_index=False))
     for number, rest in enumerate(RESTS):
         version = store.metadata_catalog.snapshot().version
         frame = small.assign(price=float(number))

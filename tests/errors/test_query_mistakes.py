@@ -210,3 +210,17 @@ def test_what_cannot_be_done_exactly_is_still_unsupported(store):
     """A query that is no mistake keeps the refusal of the rewrite."""
     with refused(UnsupportedError, store=store):
         store.read("PIVOT hot_ns ON symbol IN ('AAPL', 'MSFT') USING first(ts) GROUP BY price")
+
+
+def test_a_join_of_everything_may_give_a_name_twice(store):
+    """pandas and Arrow hold both columns; Polars says what to do."""
+    sql = "SELECT * FROM hot_ns a JOIN cold_us b USING (ts, symbol) JOIN naive n USING (symbol) WHERE a.size = 1"
+    names = ["ts", "symbol", "price", "size", "price", "size", "ts", "price", "size"]
+    for backend in (None, "pyarrow", "numpy_nullable"):
+        found = store.read(sql, dtype_backend=backend)
+        assert found.columns.tolist() == names
+        assert found["size"].iloc[0].tolist() == [1, 1, 1]
+    assert store.read(sql, to="arrow").column_names == names
+    for to in ("polars", "lazy"):
+        with refused(InvalidInputError, "several columns called 'price', 'size', 'ts'", "EXCLUDE", store=store):
+            store.read(sql, to=to)
