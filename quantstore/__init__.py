@@ -58,12 +58,9 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # takes longer than all the rest of this import
+    from quantstore.core.release import release
 
-    try:
-        return version("quantstore")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "0+unknown"
+    return release()
 
 
 _install_accessors()

@@ -9,6 +9,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, func, inspect, select, text
 
 from quantstore.catalog import schema
+from quantstore.core.release import release
 from quantstore.errors import UnsupportedError
 
 
@@ -77,11 +78,11 @@ def check_form(form: int, where: str) -> None:
     if form > len(STEPS):
         raise UnsupportedError(
             f"The catalog {where} has form {form}, which a newer release of quantstore made; this is quantstore "
-            f"{_release()}, which reads up to form {len(STEPS)}. Nothing was changed. Upgrade quantstore: pip install "
+            f"{release()}, which reads up to form {len(STEPS)}. Nothing was changed. Upgrade quantstore: pip install "
             "-U quantstore.",
             form=form,
             known_form=len(STEPS),
-            release=_release(),
+            release=release(),
         )
 
 
@@ -89,17 +90,11 @@ def too_old(form: int, where: str) -> UnsupportedError:
     """Return the error for a catalog that would have to be brought up to date and may only be read."""
     return UnsupportedError(
         f"The catalog {where} has form {form}, which an older release of quantstore made; this is quantstore "
-        f"{_release()}, which reads form {len(STEPS)}. Open the store once with read_only=False, which upgrades it.",
+        f"{release()}, which reads form {len(STEPS)}. Open the store once with read_only=False, which upgrades it.",
         form=form,
         known_form=len(STEPS),
-        release=_release(),
+        release=release(),
     )
-
-
-def _release() -> str:
-    from quantstore import __version__
-
-    return __version__
 
 
 def apply_steps(connection: Connection, form: int) -> None:
