@@ -79,10 +79,7 @@ def run_job(job: Job, bench: Bench, runs: int, *, in_process: bool) -> list[Figu
     calls = {one.name: _calls(job, one, figures[one.name], short) for one in able}
     for run in range(runs):
         at = run % max(len(able), 1)
-        for one in able[at:] + able[:at]:
-            mine = figures[one.name]
-            if mine.state == "measured":
-                _guarded(mine, lambda one=one, mine=mine: _run(one, mine, calls[one.name]))
+        _run(able[at:] + able[:at], figures, calls)
     for one in able:
         mine = figures[one.name]
         if mine.state == "measured" and not mine.phases:
@@ -116,11 +113,21 @@ def _calls(job: Job, one: Contender, mine: Figures, short: float) -> int:
     return max(1, min(MOST_CALLS, int(short / max(taken[0][0], 1e-6))))
 
 
-def _run(one: Contender, mine: Figures, calls: int) -> None:
+def _run(able: list[Contender], figures: dict[str, Figures], calls: dict[str, int]) -> None:
+    """Run each contender: call after call in turn, so that what else goes on in the machine befalls all alike."""
+    samples: dict[str, list[tuple[float, float]]] = {one.name: [] for one in able}
     gc.collect()
-    taken, busy = zip(*(_once(one, mine, keep=False) for _ in range(calls)), strict=True)
-    mine.seconds.append(statistics.median(taken))
-    mine.cpu.append(statistics.median(busy))
+    for call in range(max(calls.values(), default=0)):
+        for one in able:
+            mine = figures[one.name]
+            if mine.state == "measured" and call < calls[one.name]:
+                _guarded(mine, lambda one=one, mine=mine: samples[one.name].append(_once(one, mine, keep=False)))
+                if calls[one.name] == 1:
+                    gc.collect()
+    for name, taken in samples.items():
+        if taken:
+            figures[name].seconds.append(statistics.median(seconds for seconds, _ in taken))
+            figures[name].cpu.append(statistics.median(busy for _, busy in taken))
 
 
 def _once(one: Contender, mine: Figures, *, keep: bool = True) -> tuple[float, float]:
