@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from quantstore.core.timerange import TimeRange
-from quantstore.errors import ConflictError, InvalidInputError
+from quantstore.errors import ConflictError, InvalidInputError, UnsupportedError
 from quantstore.query.plan import Choice
 from quantstore.query.request import ReadRequest
 from quantstore.rows.form import TableForm, known_form
@@ -104,16 +104,23 @@ class Migrator:
 
         Raises:
             InvalidInputError: `where` is no condition on the rows of this table.
+            NotFoundError: `where` names a column that this table has not; the nearest is named.
         """
+        from quantstore.query.mistakes.explain import locate
+        from quantstore.query.mistakes.rehearsal import check_condition
         from quantstore.query.parse import parse_condition
         from quantstore.query.preparer import Preparer
 
         problem = f"where={where!r} is not a condition on the rows of table {self._record.name!r}."
+        check_condition(where, known_form(self._record))
         if parse_condition(where) is None:
             raise InvalidInputError(problem)
         query = f'SELECT "_seq" FROM {quote(self._record.name)} WHERE ({where})'
-        with self._catalog.view() as view:
-            statement = Preparer(self._engine).prepare(view, ReadRequest(query))
+        try:
+            with self._catalog.view() as view:
+                statement = Preparer(self._engine).prepare(view, ReadRequest(query))
+        except (InvalidInputError, UnsupportedError) as error:
+            raise locate(error, where) from error
         if len(statement.sources) != 1 or statement.views:
             raise InvalidInputError(problem)
         return lambda placed: self._rows(statement, placed)

@@ -224,3 +224,29 @@ def test_a_join_of_everything_may_give_a_name_twice(store):
     for to in ("polars", "lazy"):
         with refused(InvalidInputError, "several columns called 'price', 'size', 'ts'", "EXCLUDE", store=store):
             store.read(sql, to=to)
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "words", "near"),
+    [
+        ("pric > 1", NotFoundError, ["Table 'hot_ns' has no column 'pric'", "'price'"], "pric"),
+        ("price >", InvalidInputError, ["ends too early"], None),
+        ("price >> > 1", InvalidInputError, ["Syntax error"], ">"),
+        ("price > 1 adn size > 1", InvalidInputError, ["Did you mean AND"], "adn"),
+        ("symbol = AAPL", NotFoundError, ["if it is a text, write 'AAPL'"], "AAPL"),
+        ("price > symbol + 1", InvalidInputError, ["+ does not go with VARCHAR and INTEGER"], "+"),
+        ("ts > 'soon'", InvalidInputError, ["'soon'", "like '2026-11-20"], "'soon'"),
+        ("sum(price) > 1", InvalidInputError, ["aggregate"], "sum"),
+        ("1 = 1) OR (1 = 1", InvalidInputError, ["not a condition on the rows of table 'hot_ns'"], None),
+        ("true); DELETE FROM hot_ns WHERE (true", InvalidInputError, [""], None),
+    ],
+)
+def test_conditions_of_moves_are_told_as_queries_are(store, where, kind, words, near):
+    for dry_run in (True, False):
+        with refused(kind, *words, store=store) as caught:
+            store.migrate("hot_ns", "hot", "cold", where=where, dry_run=dry_run)
+        if near is not None:
+            assert pictured(caught.value).startswith(near)
+            assert str(caught.value).endswith("^")
+            assert caught.value.context["line"] == 1
+            assert where[caught.value.context["column"] - 1 :].startswith(near)

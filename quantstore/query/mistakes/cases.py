@@ -22,7 +22,8 @@ class Names:
         functions: Gives the engine's functions.
         types: Gives the engine's types.
         keywords: Gives the words of SQL itself.
-        parses: Whether a text is a query.
+        parses: Whether a text is a query, or a condition.
+        is_condition: Whether the text is a condition and no query.
     """
 
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Names:
     types: Callable[[], Iterable[str]] = tuple
     keywords: Callable[[], Iterable[str]] = tuple
     parses: Callable[[str], bool] = lambda _: False
+    is_condition: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ as TIMESTAMP WITH TIME ZONE, naive ones as TIMESTAMP.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -19,12 +19,12 @@ from quantstore.query.mistakes.complaints import Complaint, is_engine_error, rea
 from quantstore.query.mistakes.explain import explain, locate, no_such_file
 from quantstore.query.mistakes.refusals import refused_part
 from quantstore.query.parameters import bind, engine_value
+from quantstore.query.request import ReadRequest
 from quantstore.rows.form import TableForm, known_form
 from quantstore.stores.engine_types import engine_type, quote
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
-    from quantstore.query.request import ReadRequest
 
 _EXPLAIN = "EXPLAIN "
 _WHILE_RUNNING = {"Conversion", "Out of Range", "Invalid Input"}
@@ -44,6 +44,23 @@ def told(error: QuantStoreError, request: ReadRequest, catalog: Catalog, version
     if isinstance(error, NotFoundError) and first is None:
         return locate(error, request.query)
     return refused_part(request.query) or _looked_into(error, first, request, catalog, version)
+
+
+def check_condition(where: str, form: TableForm) -> None:
+    """Check, without reading a row, that a condition can be asked of a table's rows.
+
+    Raises:
+        InvalidInputError: It is no condition on them.
+        NotFoundError: It names a column that the table has not; the nearest is named.
+    """
+    head, tail = f"SELECT 1 FROM {quote(form.spec.name)} WHERE (", "\n)"  # a comment may end the condition
+    with Rehearsal(ReadRequest(head + where + tail), [form], [form.spec.name]) as rehearsal:
+        complaint = rehearsal.run()
+        if complaint is not None:
+            names = replace(
+                rehearsal.names, parses=lambda text: rehearsal.parses(head + text + tail), is_condition=True
+            )
+            raise explain(complaint.moved(len(head.encode())), where, names)
 
 
 def _looked_into(
@@ -111,7 +128,7 @@ class Rehearsal:
             functions=lambda: self._listed("function_name", "duckdb_functions()"),
             types=lambda: self._listed("type_name", "duckdb_types()"),
             keywords=lambda: self._listed("keyword_name", "duckdb_keywords()"),
-            parses=self._parses,
+            parses=self.parses,
         )
 
     def run(self) -> Complaint | None:
@@ -140,7 +157,8 @@ class Rehearsal:
             columns = ", ".join(f"{quote(field.name)} {_seen_type(field)}" for field in seen)
             self._database.execute(f"CREATE TEMP TABLE {quote(form.spec.name)} ({columns})")
 
-    def _parses(self, sql: str) -> bool:
+    def parses(self, sql: str) -> bool:
+        """Whether a text is one query."""
         try:
             statements = self._database.extract_statements(sql)
         except duckdb.Error:

@@ -43,7 +43,7 @@ def _misplaced(case: Case, start: int, end: int) -> Told:
     if not sql[start:].strip():
         stop = len(sql.rstrip())
         return Told(f"Syntax error: the SQL ends too early.{_parentheses(sql, stop)}", spot=(stop, stop + 1))
-    if not sql[:start].strip():
+    if not sql[:start].strip() and not case.names.is_condition:
         return Told(f"This is neither the name of a table nor SQL.{tables_hint(sql.strip(), case.names)}")
     near, hint = repr(sql[start:end]), _parentheses(sql, start)
     if not hint and not sql[end:].strip(" \t\r\n;"):
