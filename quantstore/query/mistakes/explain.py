@@ -15,6 +15,7 @@ from quantstore.query.mistakes.places import (
     Stretch,
     character,
     find_name,
+    find_table,
     find_text,
     find_words,
     place,
@@ -78,9 +79,10 @@ def locate(error: QuantStoreError, sql: str) -> QuantStoreError:
         spot = find_text(sql, str(context["literal"]))
     elif "parameter" in context:
         spot = find_words(sql, f"${context['parameter']}")
+    elif "column" in context:
+        spot = find_name(sql, str(context["column"]))
     else:
-        name = context.get("column") or context.get("table")
-        spot = find_name(sql, str(name)) if name is not None else None
+        spot = find_table(sql, str(context["table"])) if "table" in context else None
     return error if spot is None else _placed(type(error), str(error), sql, spot, context)
 
 

@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 Stretch = tuple[int, int]
@@ -17,6 +18,7 @@ _WIDTH = 96
 _BEFORE = 64
 _TAB = 4
 _CUT = "..."
+_BEFORE_TABLES = {"FROM", "JOIN", "PIVOT", "UNPIVOT", "DESCRIBE", "SUMMARIZE", "TABLE"}
 _WORD = re.compile(r"[^\W\d]\w*|\d[\w.]*|'(?:[^']|'')*'?|\"(?:[^\"]|\"\")*\"?|\S")
 
 
@@ -94,6 +96,16 @@ def find_name(sql: str, name: str) -> Stretch | None:
     """Return where a name stands, if it stands in one place only."""
     folded = name.casefold()
     return _only((one.start, one.end) for one in words(sql) if one.kind != "text" and one.text.casefold() == folded)
+
+
+def find_table(sql: str, name: str) -> Stretch | None:
+    """Return where a name first stands as that of a table."""
+    folded, found = name.casefold(), words(sql)
+    for before, one in pairwise(found):
+        is_table = before.text.upper() in _BEFORE_TABLES and before.kind not in {"text", "quoted"}
+        if is_table and one.kind != "text" and one.text.casefold() == folded:
+            return one.start, one.end
+    return find_name(sql, name)
 
 
 def find_text(sql: str, text: str) -> Stretch | None:

@@ -292,9 +292,9 @@ def output_name(node: exp.Expression) -> str:
 _WRAPPERS = (exp.Alias, exp.Paren, exp.Window, exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.Order)
 
 
-def source_of(node: exp.Expression, scope: Scope) -> Source | None:
+def source_of(node: exp.Expression | None, scope: Scope) -> Source | None:
     """Return the table column that a result column is an unchanged copy of, or None."""
-    while True:
+    while node is not None:  # it is where a function lacks its argument, of which the engine says more
         if isinstance(node, _WRAPPERS):
             node = node.this
         elif isinstance(node, exp.Distinct) and len(node.expressions) == 1:
@@ -307,7 +307,8 @@ def source_of(node: exp.Expression, scope: Scope) -> Source | None:
         elif (inner := _handed_on(node)) is not None:
             node = inner
         else:
-            return None
+            break
+    return None
 
 
 def _handed_on(node: exp.Expression) -> exp.Expression | None:
