@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from sqlglot import exp
 
 from quantstore.errors import UnsupportedError
+from quantstore.query.rewriting.clock import CUTS, asks_only_the_clock
 from quantstore.query.rewriting.functions import Use, function_name, rule_for
-from quantstore.query.rewriting.instants import floor, text_of
-from quantstore.query.rewriting.kinds import NULL, TEXT, UNKNOWN, Kind
+from quantstore.query.rewriting.instants import call, floor, text_of
+from quantstore.query.rewriting.kinds import NAIVE, NAIVE_NS, NULL, TEXT, UNKNOWN, ZONED, Kind
 from quantstore.query.rewriting.scopes import Scope
 
 NodeRule = Callable[[exp.Expression, Scope], Kind]
@@ -126,6 +127,14 @@ def _function(node: exp.Expression, scope: Scope) -> Kind:
     if rule is None:
         return _unproven(spelled, node, arguments)
     kinds = [kind for _, kind in arguments]
+    if rule.use is Use.FLOOR and asks_only_the_clock(node, kinds):
+        for child, kind in arguments:
+            if kind.is_ns:
+                swap(child, lambda one: floor(one, NAIVE_NS), scope)
+        if function_name(node) not in CUTS:
+            return rule.result([NAIVE])
+        swap(node, lambda one: call("MAKE_TIMESTAMPTZ", call("EPOCH_US", one.copy())), scope)
+        return ZONED
     if rule.use is not Use.KEEP:
         kinds = [passed(child, kind, rule.use, node, scope) for child, kind in arguments]
     result = rule.result(kinds)
