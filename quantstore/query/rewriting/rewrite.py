@@ -42,6 +42,7 @@ from quantstore.errors import UnsupportedError
 # Imported for the rules they register.
 from quantstore.query.rewriting import arithmetic, casts, comparisons, leaves, nested, operands, stars, windows  # noqa: F401
 from quantstore.query.rewriting.kinds import DATE, NAIVE, NAIVE_NS, OTHER, TEXT, ZONED, Tag, of_arrow, zoned_ns
+from quantstore.query.rewriting.limits import sort_before_limit
 from quantstore.query.rewriting.scopes import Context, Field, Shape
 from quantstore.query.rewriting.selects import visit_query
 
@@ -124,7 +125,7 @@ def rewrite(
     found: exp.Expression = holder.this
     found.pop()
     _keep_qualifiers(found)
-    return Rewritten(found, _outputs(shape), named)
+    return Rewritten(sort_before_limit(found), _outputs(shape), named)
 
 
 def _repair(tree: exp.Expression) -> None:
