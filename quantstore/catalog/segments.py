@@ -8,12 +8,14 @@ nanoseconds those that reach into a window begin less than `16 ** k` before it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, or_, select, text
 
 from quantstore.catalog import schema
 from quantstore.catalog.snapshots import from_days, to_days
@@ -54,7 +56,8 @@ def find_segments(
     connection: Connection, table_id: int, version: int, wanted: SegmentFilter = EVERYTHING
 ) -> list[PlacedSegment]:
     """Return the segments of `version` that pass `wanted`, oldest event time first, with their live copies."""
-    return _placed(connection, and_(*_visible(version), *_conditions(wanted), _reached(table_id, wanted)))
+    found = connection.execute(_finding(_shape(wanted)), _values(table_id, version, wanted)).all()
+    return _grouped(found)
 
 
 def count_segments(
@@ -63,16 +66,21 @@ def count_segments(
     """Return how many segments of `version` (None: the newest) pass `wanted`."""
     query = select(func.count()).select_from(schema.segments)
     if version is not None:
-        query = query.where(*_visible(version))
+        query = query.where(*_visible())
     else:
         query = query.where(_s.removed_version.is_(None), _s.retired_generation.is_(None))
-    return connection.execute(query.where(*_conditions(wanted), _reached(table_id, wanted))).scalar_one()
+    shape = _shape(wanted)
+    return connection.execute(
+        query.where(*_conditions(shape), _reached(shape)), _values(table_id, version, wanted)
+    ).scalar_one()
 
 
 def every_segment(connection: Connection, table_id: int | None = None) -> list[PlacedSegment]:
     """Return every segment that any version reaches, of one table or of all."""
     stands = _s.retired_generation.is_(None)
-    return _placed(connection, stands if table_id is None else and_(stands, _s.table_id == table_id))
+    return _grouped(
+        connection.execute(_with_copies(stands if table_id is None else and_(stands, _s.table_id == table_id))).all()
+    )
 
 
 def span_class(min_ns: int, max_ns: int) -> int:
@@ -80,8 +88,70 @@ def span_class(min_ns: int, max_ns: int) -> int:
     return -(-(max_ns - min_ns).bit_length() // 4)
 
 
-def _visible(version: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that a segment belongs to `version` of its table."""
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Which conditions a filter has; statements of one shape differ in their values only."""
+
+    has_start: bool
+    has_end: bool
+    has_first_day: bool
+    has_last_day: bool
+    days: int | None
+    asset_classes: int | None
+    symbols: int | None
+
+
+def _shape(wanted: SegmentFilter) -> _Shape:
+    return _Shape(
+        wanted.time.start_ns is not None,
+        wanted.time.end_ns is not None,
+        wanted.first_day is not None,
+        wanted.last_day is not None,
+        _listed(wanted.days),
+        _listed(wanted.asset_classes),
+        _listed(wanted.symbols),
+    )
+
+
+def _listed(values: tuple[Any, ...] | None) -> int | None:
+    """Return 1 for a list that can be given as such, 0 for an empty one, -1 for one too long, None for no list."""
+    if values is None:
+        return None
+    return min(len(values), 1) if len(values) <= _MAX_LISTED else -1
+
+
+def _values(table_id: int, version: int | None, wanted: SegmentFilter) -> dict[str, Any]:
+    """Return the values of the conditions, by the names statements give them."""
+    start = MIN_NS if wanted.time.start_ns is None else wanted.time.start_ns
+    last = MAX_NS if wanted.time.end_ns is None else wanted.time.end_ns - 1
+    days = [to_days(day) for day in wanted.days or ()]
+    symbols = list(wanted.symbols or ())
+    return {
+        "table_id": table_id,
+        "version": version,
+        "start": start,
+        "last": last,
+        **{f"after_{number}": max(start - 16**number, MIN_NS - 1) for number in range(schema.SPAN_CLASSES)},
+        "first_day": None if wanted.first_day is None else to_days(wanted.first_day),
+        "last_day": None if wanted.last_day is None else to_days(wanted.last_day),
+        "days": days,
+        "lowest_day": min(days, default=0),
+        "highest_day": max(days, default=0),
+        "asset_classes": list(wanted.asset_classes or ()),
+        "symbols": symbols,
+        "first_symbol": min(symbols, default=""),
+        "last_symbol": max(symbols, default=""),
+    }
+
+
+@lru_cache(maxsize=512)
+def _finding(shape: _Shape) -> Select[Any]:
+    return _with_copies(and_(*_visible(), *_conditions(shape), _reached(shape)))
+
+
+def _visible() -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a segment belongs to a version of its table."""
+    version: ColumnElement[int] = bindparam("version")
     return (
         _s.retired_generation.is_(None),
         _s.added_version <= version,
@@ -89,25 +159,23 @@ def _visible(version: int) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _reached(table_id: int, wanted: SegmentFilter) -> ColumnElement[bool]:
+def _reached(shape: _Shape) -> ColumnElement[bool]:
     """Return the condition that a segment is one of a table, through the index that leaves the fewest to look at.
 
     Other conditions must not name the table, or a database may choose an index that leaves more.
     """
-    time = wanted.time
-    has_days = wanted.days is not None or wanted.first_day is not None or wanted.last_day is not None
-    if time.start_ns is not None and time.end_ns is not None:
-        found: Any = _by_span(time)
-    elif has_days:
-        found = select(_s.segment_id).where(_s.table_id == table_id, *_day_conditions(wanted))
-        return _s.segment_id.in_(found)
-    elif not time.is_everything:
-        found = _by_span(time)
-    elif wanted.symbols and len(wanted.symbols) <= _MAX_LISTED:
-        found = _by_symbol(wanted.symbols)
+    found: Any
+    if shape.has_start and shape.has_end:
+        found = _BY_SPAN
+    elif shape.days is not None or shape.has_first_day or shape.has_last_day:
+        found = select(_s.segment_id).where(_s.table_id == bindparam("table_id"), *_day_conditions(shape))
+    elif shape.has_start or shape.has_end:
+        found = _BY_SPAN
+    elif shape.symbols == 1:
+        found = _BY_SYMBOL
     else:
-        return _s.table_id == table_id
-    return _s.segment_id.in_(found.bindparams(table_id=table_id))
+        return _s.table_id == bindparam("table_id")
+    return _s.segment_id.in_(found)
 
 
 _BY_SPAN = text(
@@ -117,63 +185,51 @@ _BY_SPAN = text(
         for number in range(schema.SPAN_CLASSES)
     )
 )
-_BY_SYMBOL = (
-    "SELECT segment_id FROM segments WHERE table_id = :table_id AND min_symbol = max_symbol AND min_symbol IN ({}) "
+_BY_SYMBOL = text(
+    "SELECT segment_id FROM segments WHERE table_id = :table_id AND min_symbol = max_symbol AND min_symbol IN :symbols "
     "UNION ALL SELECT segment_id FROM segments WHERE table_id = :table_id AND min_symbol <> max_symbol "
     "AND min_symbol <= :last_symbol AND max_symbol >= :first_symbol "
     "UNION ALL SELECT segment_id FROM segments WHERE table_id = :table_id AND min_symbol IS NULL"
-)
+).bindparams(bindparam("symbols", expanding=True))
 
 
-def _by_span(wanted: TimeRange) -> Any:
-    start = MIN_NS if wanted.start_ns is None else wanted.start_ns
-    last = MAX_NS if wanted.end_ns is None else wanted.end_ns - 1
-    after = {f"after_{number}": max(start - 16**number, MIN_NS - 1) for number in range(schema.SPAN_CLASSES)}
-    return _BY_SPAN.bindparams(start=start, last=last, **after)
-
-
-def _by_symbol(symbols: tuple[str, ...]) -> Any:
-    listed = {f"symbol_{number}": symbol for number, symbol in enumerate(symbols)}
-    query = _BY_SYMBOL.format(", ".join(f":{name}" for name in listed))
-    return text(query).bindparams(first_symbol=min(symbols), last_symbol=max(symbols), **listed)
-
-
-def _conditions(wanted: SegmentFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = _day_conditions(wanted)
-    if wanted.time.start_ns is not None:
-        conditions.append(_s.max_ns >= wanted.time.start_ns)
-    if wanted.time.end_ns is not None:
-        conditions.append(_s.min_ns < wanted.time.end_ns)
-    if wanted.asset_classes is not None and len(wanted.asset_classes) <= _MAX_LISTED:
-        conditions.append(_s.asset_class.in_(wanted.asset_classes))
-    if wanted.symbols is not None:
-        low, high = min(wanted.symbols, default=""), max(wanted.symbols, default="")
-        conditions.append(or_(_s.min_symbol.is_(None), and_(_s.max_symbol >= low, _s.min_symbol <= high)))
+def _conditions(shape: _Shape) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = _day_conditions(shape)
+    if shape.has_start:
+        conditions.append(_s.max_ns >= bindparam("start"))
+    if shape.has_end:
+        conditions.append(_s.min_ns <= bindparam("last"))
+    if shape.asset_classes is not None and shape.asset_classes >= 0:
+        conditions.append(_s.asset_class.in_(bindparam("asset_classes", expanding=True)))
+    if shape.symbols is not None:
+        reaches = and_(_s.max_symbol >= bindparam("first_symbol"), _s.min_symbol <= bindparam("last_symbol"))
+        conditions.append(or_(_s.min_symbol.is_(None), reaches))
     return conditions
 
 
-def _day_conditions(wanted: SegmentFilter) -> list[ColumnElement[bool]]:
+def _day_conditions(shape: _Shape) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.first_day is not None:
-        conditions.append(_s.trade_date >= to_days(wanted.first_day))
-    if wanted.last_day is not None:
-        conditions.append(_s.trade_date <= to_days(wanted.last_day))
-    if wanted.days is not None:
-        listed = [to_days(day) for day in wanted.days]
-        if len(listed) <= _MAX_LISTED:
-            conditions.append(_s.trade_date.in_(listed))
-        else:
-            conditions.append(_s.trade_date.between(min(listed), max(listed)))
+    if shape.has_first_day:
+        conditions.append(_s.trade_date >= bindparam("first_day"))
+    if shape.has_last_day:
+        conditions.append(_s.trade_date <= bindparam("last_day"))
+    if shape.days == -1:
+        conditions.append(_s.trade_date.between(bindparam("lowest_day"), bindparam("highest_day")))
+    elif shape.days is not None:
+        conditions.append(_s.trade_date.in_(bindparam("days", expanding=True)))
     return conditions
 
 
-def _placed(connection: Connection, condition: ColumnElement[bool]) -> list[PlacedSegment]:
-    rows = connection.execute(
+def _with_copies(condition: ColumnElement[bool]) -> Select[Any]:
+    return (
         select(schema.segments, schema.copies)
         .join(schema.copies, _c.segment_id == _s.segment_id)
         .where(condition, _c.condemned_generation.is_(None))
         .order_by(_s.min_ns, _s.segment_id)
-    ).all()
+    )
+
+
+def _grouped(rows: Sequence[Any]) -> list[PlacedSegment]:
     return [
         PlacedSegment(_segment(group[0]), tuple(sorted(map(_copy, group), key=_copy_rank)))
         for group in (list(some) for _, some in groupby(rows, key=lambda row: row.segment_id))
