@@ -381,6 +381,7 @@ class HybridStorageManager(StorageBackend):
     def close(self) -> None:
         """Write down access counts and release files; results handed out stay valid."""
         self.is_closed = True
+        self._reader.close()
         self._engine.close()
         for store in self._stores.values():
             store.close()

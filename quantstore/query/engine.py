@@ -67,6 +67,7 @@ class Engine:
         params: Mapping[str, Any],
         tables: Mapping[str, pa.Table],
         views: Mapping[str, str] | None = None,
+        kept: KeptCursor | None = None,
     ) -> Generator[Any, None, None]:
         """Yield the result's Arrow schema, then its record batches as they are made.
 
@@ -75,14 +76,33 @@ class Engine:
             params: Bound values by name.
             tables: Arrow tables by the name the statement calls them.
             views: Queries by the name the statement calls them.
+            kept: A hold on the cursor of an earlier run, which knows its tables; `tables` are new to it.
         """
-        with self.cursor(tables) as cursor:
+        with self._prepared(tables, kept) as cursor:
             reader, batches = interruptible(cursor, lambda: _started(_relation(cursor, sql, params, views)))
             yield reader.schema
             while batches:
                 yield from batches
                 is_all = sum(batch.num_rows for batch in batches) < BATCH_ROWS
                 batches = [] if is_all else interruptible(cursor, lambda: _some(reader))
+
+    @contextmanager
+    def _prepared(self, tables: Mapping[str, pa.Table], kept: KeptCursor | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a cursor that knows the tables, or use the one `kept` handed out; leave it there if all goes well."""
+        if kept is None:
+            with self.cursor(tables) as cursor:
+                yield cursor
+            return
+        with explained():
+            cursor = kept.taken or self._database().cursor()
+            try:
+                for name, table in tables.items():
+                    cursor.register(name, table)
+                yield cursor
+            except BaseException:
+                cursor.close()
+                raise
+            kept.put(cursor)
 
     def relation(
         self,
@@ -151,6 +171,28 @@ class Engine:
             if value is not None:
                 connection.execute(f"SET GLOBAL {name} = '{value}'")
         return connection
+
+
+class KeptCursor:
+    """One run's hold on a cursor that waits between the runs of a statement, or on none.
+
+    Args:
+        place: Holds at most one cursor between runs; runs at the same time find it empty.
+    """
+
+    def __init__(self, place: list[duckdb.DuckDBPyConnection]) -> None:
+        self._place = place
+        try:
+            self.taken: duckdb.DuckDBPyConnection | None = place.pop()
+        except IndexError:
+            self.taken = None
+
+    def put(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Leave a cursor to the next run, unless one waits already."""
+        if self._place:
+            cursor.close()
+        else:
+            self._place.append(cursor)
 
 
 def _relation(

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
     from quantstore.query.preparer import Preparer
+    from quantstore.query.repeats import Repeats
     from quantstore.query.statement import Statement
     from quantstore.stores.base import SegmentStore
 
@@ -147,7 +148,8 @@ class Reader:
             schema = pa.schema([planned.form.schema.field(name) for name in planned.columns])
             scan = planned.plan.scans[0]
             return planned, schema, assemble(scan, planned.form, self._stores, planned.rows, planned.columns)
-        tables = told_tables(planned.run(self._engine, self._stores), request, self._catalog, pin.version)
+        running = planned.run(self._engine, self._stores, self._repeats.of(planned))
+        tables = told_tables(running, request, self._catalog, pin.version)
         first = next(tables)
         return planned, first.schema, _after(first, tables)
 
@@ -289,6 +291,17 @@ class Reader:
         from quantstore.query.preparer import Preparer  # the SQL parser is loaded by the first SQL query
 
         return Preparer(self._engine)
+
+    @cached_property
+    def _repeats(self) -> Repeats:
+        from quantstore.query.repeats import Repeats
+
+        return Repeats()
+
+    def close(self) -> None:
+        """Let go of what repeated statements would use again."""
+        if "_repeats" in self.__dict__:
+            self._repeats.close()
 
     def _plan_bare(
         self,

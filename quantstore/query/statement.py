@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from quantstore.errors import IntegrityError
+from quantstore.query.engine import KeptCursor
 from quantstore.query.plan import Plan, Scan
 from quantstore.query.relations import Relations, located
 from quantstore.rows.form import TableForm
@@ -45,6 +46,14 @@ class Source:
     frame: pa.Table | None = None
 
 
+@dataclass(slots=True)
+class KeptRun:
+    """What a run of a statement leaves to the next one: the engine's text and a cursor that knows its tables."""
+
+    cursors: list[duckdb.DuckDBPyConnection] = field(default_factory=list)
+    sql: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A planned statement.
@@ -65,15 +74,25 @@ class Statement:
     outputs: tuple[OutputColumn, ...] | None
     views: bool = False
 
-    def run(self, engine: Engine, stores: Mapping[Tier, SegmentStore]) -> Iterator[pa.Table]:
+    def run(
+        self, engine: Engine, stores: Mapping[Tier, SegmentStore], kept: KeptRun | None = None
+    ) -> Iterator[pa.Table]:
         """Yield the result bit by bit; where there is none, an empty table of its schema.
+
+        Args:
+            engine: Runs it.
+            stores: Hold the rows.
+            kept: What an earlier run of this very statement left to be used again.
 
         Raises:
             IntegrityError: A needed copy is damaged or gone; table, partition and tier are named.
         """
-        sql, tables, views = self._bound(stores)
         forms = {source.form.spec.name.casefold(): source.form for source in self.sources}
-        stream = engine.read(sql, self.params, tables, views)
+        if kept is None or self.views:
+            sql, tables, views = self._bound(stores)
+            stream = engine.read(sql, self.params, tables, views)
+        else:
+            stream = self._again(engine, stores, kept)
         try:
             schema = next(stream)
             is_empty = True
@@ -96,6 +115,19 @@ class Statement:
         """
         sql, tables, views = self._bound(stores)
         return engine.relation(sql, self.params, tables, views)
+
+    def _again(self, engine: Engine, stores: Mapping[Tier, SegmentStore], kept: KeptRun) -> Generator[Any, None, None]:
+        """Return what the engine yields; where a cursor knows the tables still, only their files are checked again."""
+        hold = KeptCursor(kept.cursors)
+        if kept.sql is None or hold.taken is None:
+            sql, tables, _ = self._bound(stores)
+            kept.sql = sql
+            return engine.read(sql, self.params, tables, kept=hold)
+        for scan in self.plan.scans:
+            for choice in scan.choices:
+                with located(scan, choice):
+                    stores[choice.copy.tier].verify(choice.copy)
+        return engine.read(kept.sql, self.params, {}, kept=hold)
 
     def _bound(self, stores: Mapping[Tier, SegmentStore]) -> tuple[str, Mapping[str, pa.Table], Mapping[str, str]]:
         """Return the statement's text, the Arrow tables and the views that it names."""
