@@ -55,10 +55,24 @@ def test_harm_under_an_open_store_that_has_mapped_the_file_is_found_too(tier, zy
     assert json.loads(result.read_text()) == {"result": []}
 
 
-def test_without_its_catalog_every_file_is_reported_and_none_deleted(root):
-    """A new, empty catalog takes the place of the lost one; a sweep must not take the files for garbage."""
+def test_without_its_catalog_a_store_is_not_opened(root):
+    """No new catalog takes the place of the lost one, as it would know nothing of the files."""
     for path in root.glob("catalog.sqlite*"):
         path.unlink()
+    files = files_on_disk(root)
+    with pytest.raises(IntegrityError, match=r"catalog\.sqlite is gone"), open_store(root):
+        pass
+    assert files_on_disk(root) == files
+    assert not list(root.glob("catalog.sqlite*"))
+
+
+def test_beside_an_empty_catalog_every_file_is_reported_and_none_deleted(root, tmp_path):
+    """A catalog that knows of no file is put there; a sweep must not take the files for garbage."""
+    with open_store(tmp_path / "other"):
+        pass
+    for path in root.glob("catalog.sqlite*"):
+        path.unlink()
+    shutil.copy(tmp_path / "other" / "catalog.sqlite", root)
     files = files_on_disk(root)
     with open_store(root) as store:
         assert store.sweep(grace=0).orphans == 0
