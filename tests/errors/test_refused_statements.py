@@ -124,3 +124,12 @@ def test_a_table_may_bear_the_name_of_a_statement(tmp_path):
             opened.read("begin")
         with refused(NotFoundError, "no table 'update'"):
             opened.read("update")
+
+
+@pytest.mark.parametrize("name", ["__quantstore_0", '"__QuantStore_0"'])
+def test_a_query_cannot_put_something_in_the_place_of_a_table(store, name):
+    """Scans of stored tables have names of their own, which a WITH could take."""
+    sql = f"WITH {name} AS (SELECT ts, symbol, 9.0 AS price, size FROM trades) SELECT sum(price) FROM trades"
+    with pytest.raises(InvalidInputError, match="reserved") as caught:
+        store.read(sql)
+    assert pictured(caught.value) == name

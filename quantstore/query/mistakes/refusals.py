@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from quantstore.core.names import RESERVED_PREFIX
 from quantstore.errors import InvalidInputError
 from quantstore.query.mistakes.places import Place, Word, place, words
 
@@ -101,7 +102,7 @@ def check_statements(kinds: Sequence[str], sql: str) -> None:
         raise _several(len(kinds), sql)
     if kinds[0] not in _READING:
         raise _kind_refused(kinds[0], sql)
-    problem = _word_refused(sql, INSTEAD) or refused_part(sql) or _function_refused(sql)
+    problem = _word_refused(sql, INSTEAD) or refused_part(sql) or _function_refused(sql) or _reserved(sql)
     if problem is not None:
         raise problem
 
@@ -161,6 +162,15 @@ def _function_refused(sql: str) -> InvalidInputError | None:
         if after.text == "(" and one.kind != "text" and (name in _CHANGING or _SWITCH.fullmatch(name)):
             message = f"Function {one.text} does more than read, and is not run here; leave it out."
             return _refused(message, place(sql, one.start, one.end), function=name)
+    return None
+
+
+def _reserved(sql: str) -> InvalidInputError | None:
+    """Return the error that refuses names that scans of stored tables bear, which a query could put in their place."""
+    for one in words(sql):
+        if one.kind in _NAMES and one.text.casefold().startswith(RESERVED_PREFIX):
+            message = f"The name {one.text!r} begins with {RESERVED_PREFIX!r}, which is reserved; choose another."
+            return _refused(message, place(sql, one.start, one.end), name=one.text)
     return None
 
 
