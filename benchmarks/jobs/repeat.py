@@ -35,12 +35,13 @@ def listen(store: Any, ask: Callable[[], Any]) -> Statement:
 
     engine, found = store._engine, Statement()  # noqa: SLF001 - only here the final SQL can be seen
     read = engine.read
+    store._reader.close()  # noqa: SLF001 - a repeat hands over no tables, as its cursor knows them
 
-    def recorded(sql: str, params: Any, tables: Any, views: Any = None) -> Any:
+    def recorded(sql: str, params: Any, tables: Any, views: Any = None, **options: Any) -> Any:
         found.sql, found.params, found.connection = sql, dict(params), connect()
         for name, table in tables.items():
             found.connection.register(name, table)
-        return read(sql, params, tables, views)
+        return read(sql, params, tables, views, **options)
 
     engine.read = recorded
     try:
