@@ -24,6 +24,8 @@ from quantstore.core.tier import Tier
 from quantstore.core.timerange import MAX_NS, MIN_NS, TimeRange
 
 _TIER_RANK = {tier.value: rank for rank, tier in enumerate(Tier)}
+_MAX_NAMED = 8
+_ESCAPE = "~"
 _MAX_LISTED = 500  # databases bound the number of values in a statement
 _s, _c = schema.segments.c, schema.copies.c
 
@@ -99,6 +101,7 @@ class _Shape:
     days: int | None
     asset_classes: int | None
     symbols: int | None
+    named: int
 
 
 def _shape(wanted: SegmentFilter) -> _Shape:
@@ -110,6 +113,7 @@ def _shape(wanted: SegmentFilter) -> _Shape:
         _listed(wanted.days),
         _listed(wanted.asset_classes),
         _listed(wanted.symbols),
+        len(wanted.symbols) if wanted.symbols is not None and len(wanted.symbols) <= _MAX_NAMED else 0,
     )
 
 
@@ -141,7 +145,16 @@ def _values(table_id: int, version: int | None, wanted: SegmentFilter) -> dict[s
         "symbols": symbols,
         "first_symbol": min(symbols, default=""),
         "last_symbol": max(symbols, default=""),
+        **{f"names_{number}": _listing(symbol) for number, symbol in enumerate(symbols[:_MAX_NAMED])},
     }
+
+
+def _listing(symbol: str) -> str:
+    """Return the pattern of a list of symbols, as the catalog keeps it, with this one in it."""
+    text = json.dumps(symbol)
+    for special in (_ESCAPE, "%", "_"):
+        text = text.replace(special, _ESCAPE + special)
+    return f"%{text}%"
 
 
 @lru_cache(maxsize=512)
@@ -204,6 +217,9 @@ def _conditions(shape: _Shape) -> list[ColumnElement[bool]]:
     if shape.symbols is not None:
         reaches = and_(_s.max_symbol >= bindparam("first_symbol"), _s.min_symbol <= bindparam("last_symbol"))
         conditions.append(or_(_s.min_symbol.is_(None), reaches))
+    if shape.named:
+        lists = (_s.symbols.like(bindparam(f"names_{number}"), escape=_ESCAPE) for number in range(shape.named))
+        conditions.append(or_(_s.symbols.is_(None), _s.min_symbol.is_(None), *lists))
     return conditions
 
 

@@ -268,7 +268,8 @@ def test_segments_are_pruned_by_time_day_class_and_symbol(catalog):
     assert days(first_day=date(2026, 1, 2)) == [2, 3]
     assert days(days=(date(2026, 1, 1), date(2026, 1, 3))) == [1, 3]
     assert days(symbols=("C",)) == [2]
-    assert days(symbols=("E",)) == [3]  # inside the span of names; whether listed is checked after
+    assert days(symbols=("E",)) == []  # inside the span of names, but not on the list
+    assert days(symbols=("F", "%")) == [3]
     assert days(asset_classes=("EQUITY",)) == []
 
 
