@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def commit_all_the_time(root: str, page: str, stop: list[str], commits: int) -> 
 
 
 def read_all_the_time(root: str, page: str, done: str, reads: int) -> list[list[int]]:
-    """Read `reads` times, three bare reads to one in SQL.
+    """Read `reads` times, and on until as many versions were met as make a test, three bare reads to one in SQL.
 
     Returns:
         Of each read: the newest version known before it, the version it gave, rows, sum of amounts, batches.
@@ -71,7 +72,9 @@ def read_all_the_time(root: str, page: str, done: str, reads: int) -> list[list[
     seen = []
     try:
         with open_store(root) as store:
-            for number in range(reads):
+            for number in count():
+                if number >= reads and (len({one[1] for one in seen}) >= VERSIONS or number >= 20 * reads):
+                    break
                 known = newest.get()
                 if number % 4:
                     frame = store.read("ledger")
@@ -83,6 +86,10 @@ def read_all_the_time(root: str, page: str, done: str, reads: int) -> list[list[
     finally:
         Path(done).touch()
     return seen
+
+
+VERSIONS = 20
+"""How many versions a reader is to meet."""
 
 
 class Number(StepWord):

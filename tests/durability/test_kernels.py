@@ -40,7 +40,7 @@ def test_reads_beside_commits_moves_and_sweeps_each_see_one_whole_version_and_ne
     assert written["commits"] >= COMMITS
     batches = {int(version): count for version, count in written["batches"].items()} | {first: 1}
     for reads in seen:
-        assert len(reads) == READS
+        assert len(reads) >= READS
         for known, version, rows, amount, distinct in reads:
             assert version >= known
             assert (rows, amount, distinct) == (batches[version] * BATCH, 0, batches[version])
