@@ -1,104 +1,156 @@
-"""Regular trading hours in New York over a year with both changes of the clock, beside pandas."""
+"""Regular trading hours over a year with both changes of the clock: what SQL gives and what pandas gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 import quantstore as qs
 
-ZONE = "America/New_York"
-LOCAL = f"(ts AT TIME ZONE '{ZONE}')"
-TIERS = ("hot", "warm", "cold")
-CASES = [("us", "UTC"), ("us", ZONE), ("ns", "UTC"), ("ns", ZONE)]
+NEW_YORK = "America/New_York"
+YEAR = 2024
+STEP = pd.Timedelta("29min")
+OPEN, CLOSE = pd.Timestamp("09:30").time(), pd.Timestamp("16:00").time()
+KINDS = {
+    "us UTC": ("us", "UTC"),
+    "us New York": ("us", NEW_YORK),
+    "ns UTC": ("ns", "UTC"),
+    "ns New York": ("ns", NEW_YORK),
+}
+LOCAL = "(ts AT TIME ZONE 'America/New_York')"
 
 
-def stamps(unit: str) -> pd.DatetimeIndex:
-    """Every ten minutes of 2026, each a little before, at or after; the last digits are those of the unit."""
-    even = pd.date_range("2026-01-01", "2027-01-01", freq="10min", tz="UTC", unit="ns")
-    step = 1 if unit == "ns" else 1_000
-    return even + pd.to_timedelta((np.arange(len(even)) % 3 - 1) * step, unit="ns")
+def instants(unit):
+    """Return instants through the year, more of them around opening, closing, midnight and the changes of the clock."""
+    regular = pd.date_range(f"{YEAR - 1}-12-31 22:00", f"{YEAR + 1}-01-01 06:00", freq=STEP, tz="UTC").as_unit("ns")
+    days = pd.date_range(f"{YEAR}-01-01", f"{YEAR}-12-31", tz=NEW_YORK)
+    walls = [days.tz_localize(None) + pd.Timedelta(text) for text in ("9h30m", "10h", "16h", "0h", "23h59m59s")]
+    edges = [wall.tz_localize(NEW_YORK).tz_convert("UTC") for wall in walls]
+    changes = [pd.Timestamp(f"{YEAR}-03-10 07:00", tz="UTC"), pd.Timestamp(f"{YEAR}-11-03 06:00", tz="UTC")]
+    near = [
+        pd.DatetimeIndex([change + pd.Timedelta(f"{minute}min") for minute in range(-90, 91)]) for change in changes
+    ]
+    every = np.concatenate([one.as_unit("ns").asi8 for one in (regular, *edges, *near)])
+    digits = 1 if unit == "ns" else 1000
+    every = np.unique(np.concatenate([every, every - digits, every + digits]))
+    return pd.to_datetime(every, utc=True)
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
-def year(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[qs.HybridStorageManager, pd.DatetimeIndex]]:
-    """A store with the year in three tiers, a row in turn, and the same stamps in New York."""
-    unit, zone = request.param
-    index = stamps(unit)
-    column = (
-        pa.array(index.tz_localize(None), pa.timestamp("ns")).cast(pa.timestamp(unit)).cast(pa.timestamp(unit, zone))
-    )
-    column = pa.array(column.cast(pa.int64()), pa.timestamp(unit, zone))
-    rows = pa.table({"ts": column, "n": np.arange(len(index))})
+@pytest.fixture(scope="module", params=KINDS)
+def year(request, tmp_path_factory):
+    """A year in a store, spread over all tiers by months, and the same in pandas with New York's clock."""
+    unit, zone = KINDS[request.param]
+    utc = instants(unit)
+    frame = pd.DataFrame({"ts": utc.tz_convert(zone).as_unit(unit), "n": np.arange(len(utc)), "symbol": "A"})
     with qs.open(tmp_path_factory.mktemp("year") / "store") as store:
-        store.create("t", rows.schema, grain="month")
-        for number, tier in enumerate(TIERS):
-            store.write(rows.take(pa.array(np.arange(number, len(index), 3))), "t", tier)
-        yield store, index.tz_convert(ZONE)
+        store.create("t", time="ts", symbol="symbol", grain="month")
+        month = utc.month.to_numpy()
+        for rest, tier in enumerate(("hot", "warm", "cold")):
+            store.write(frame[month % 3 == rest], "t", tier)
+        local = utc.tz_convert(NEW_YORK)
+        yield store, pd.DataFrame({"n": frame["n"], "local": local, "utc": utc})
 
 
-def found(store: qs.HybridStorageManager, condition: str) -> np.ndarray:
-    """Return which rows meet a condition."""
-    return np.sort(store.read(f"SELECT n FROM t WHERE {condition}", to="arrow")["n"].to_numpy())
+def numbers(store, condition):
+    """Return the rows that meet a condition, sorted."""
+    return store.read(f"SELECT n FROM t WHERE {condition} ORDER BY n")["n"].to_numpy()
 
 
-def test_the_regular_session(year: tuple[qs.HybridStorageManager, pd.DatetimeIndex]) -> None:
-    """Half past nine, included, to four, excluded, Monday to Friday, by the clock on the wall."""
-    store, local = year
-    wanted = np.flatnonzero(
-        (local.time >= pd.Timestamp("09:30").time())
-        & (local.time < pd.Timestamp("16:00").time())
-        & (local.day_of_week < 5)
+def test_regular_hours_are_those_of_new_york(year):
+    store, wanted = year
+    clock = wanted["local"].dt.time
+    inside = wanted.loc[(clock >= OPEN) & (clock < CLOSE), "n"].to_numpy()
+    assert 365 * 24 < len(inside) < len(wanted) / 2
+    for condition in (
+        f"{LOCAL}::TIME >= '09:30' AND {LOCAL}::TIME < '16:00'",
+        f"CAST({LOCAL} AS TIME) >= TIME '09:30:00' AND CAST({LOCAL} AS TIME) < TIME '16:00:00'",
+        f"timezone('America/New_York', ts)::TIME >= '09:30' AND hour({LOCAL}) < 16",
+        f"(hour({LOCAL}) > 9 OR (hour({LOCAL}) = 9 AND minute({LOCAL}) >= 30)) AND hour({LOCAL}) <= 15",
+        f"extract('hour' FROM {LOCAL}) * 60 + extract('minute' FROM {LOCAL}) BETWEEN 570 AND 959",
+        f"strftime({LOCAL}, '%H:%M') >= '09:30' AND strftime({LOCAL}, '%H:%M') < '16:00'",
+        f"{LOCAL} - date_trunc('day', {LOCAL}) >= INTERVAL '9 hours 30 minutes' AND {LOCAL}::TIME < '16:00'",
+    ):
+        assert np.array_equal(numbers(store, condition), inside), condition
+
+
+def test_closing_stamps_count_to_the_nanosecond(year):
+    """Cut to microseconds, a stamp just after the close falls on it; just before it stays before."""
+    store, wanted = year
+    clock = wanted["utc"].dt.floor("us").dt.tz_convert(NEW_YORK).dt.time
+    inside = wanted.loc[(clock >= OPEN) & (clock <= CLOSE), "n"].to_numpy()
+    assert np.array_equal(numbers(store, f"{LOCAL}::TIME BETWEEN '09:30' AND '16:00'"), inside)
+
+
+def test_hours_days_and_weekdays_of_every_row(year):
+    store, wanted = year
+    found = store.read(
+        f"SELECT n, hour({LOCAL}) AS h, minute({LOCAL}) AS m, {LOCAL}::DATE AS d, isodow({LOCAL}) AS w, "
+        f"dayofyear({LOCAL}) AS y, epoch_us({LOCAL}) AS wall, hour(ts) AS utc FROM t ORDER BY n"
     )
-    session = f"{LOCAL}::time >= TIME '09:30' AND {LOCAL}::time < TIME '16:00' AND isodow({LOCAL}) <= 5"
-    assert np.array_equal(found(store, session), wanted)
-    assert len(wanted) > 9_000
+    local = wanted["local"]
+    assert np.array_equal(found["h"], local.dt.hour)
+    assert np.array_equal(found["m"], local.dt.minute)
+    assert np.array_equal(pd.to_datetime(found["d"]).dt.date, local.dt.date)
+    assert np.array_equal(found["w"], local.dt.day_of_week + 1)
+    assert np.array_equal(found["y"], local.dt.day_of_year)
+    walls = local.dt.tz_localize(None).astype("datetime64[ns]").astype("int64").to_numpy()
+    assert np.array_equal(found["wall"], walls // 1000)
+    assert np.array_equal(found["utc"], wanted["utc"].dt.hour)
 
 
-@pytest.mark.parametrize("hour", [0, 1, 2, 3, 9, 15, 23])
-def test_hours_of_the_wall_clock(year: tuple[qs.HybridStorageManager, pd.DatetimeIndex], hour: int) -> None:
-    """Also the hour that is skipped in March and the one that comes twice in November."""
-    store, local = year
-    wanted = np.flatnonzero(local.hour == hour)
-    assert np.array_equal(found(store, f"hour({LOCAL}) = {hour}"), wanted)
-    assert np.array_equal(found(store, f"extract(hour FROM {LOCAL}) = {hour}"), wanted)
+def test_wall_clock_times_come_back_as_instants(year):
+    """But for the hour that comes twice, whose wall-clock times are those of its second half."""
+    store, wanted = year
+    found = store.read(f"SELECT n FROM t WHERE {LOCAL} AT TIME ZONE 'America/New_York' = ts ORDER BY n")["n"].to_numpy()
+    utc = wanted["utc"]
+    first, second = pd.Timestamp(f"{YEAR}-11-03 05:00", tz="UTC"), pd.Timestamp(f"{YEAR}-11-03 06:00", tz="UTC")
+    lost = wanted.loc[~wanted["n"].isin(found), "utc"]
+    one_hour = utc[(utc >= first) & (utc < second)], utc[(utc >= second) & (utc < second + pd.Timedelta("1h"))]
+    assert list(lost) in (list(one_hour[0]), list(one_hour[1]))
 
 
-def test_rows_by_local_day_and_their_opens(year: tuple[qs.HybridStorageManager, pd.DatetimeIndex]) -> None:
-    """Days have 23, 24 or 25 hours, and a day's opening is half past nine by the wall, whatever that is in UTC."""
-    store, local = year
-    opening = f"min(n) FILTER ({LOCAL}::time >= TIME '09:30')"
-    got = store.read(
-        f"SELECT {LOCAL}::date AS day, count(*) AS n, {opening} AS first FROM t GROUP BY 1 ORDER BY 1", to="arrow"
+def test_a_session_is_bounded_by_its_own_day(year):
+    """Rows for each local day and each local hour, the 23 and 25 hours of the days that change clocks among them."""
+    store, wanted = year
+    found = store.read(
+        f"SELECT {LOCAL}::DATE AS d, hour({LOCAL}) AS h, count(*) AS c, min(n) AS low, max(n) AS high FROM t "
+        "GROUP BY d, h ORDER BY d, h"
     )
-    frame = pd.DataFrame(
-        {"day": local.date, "n": np.arange(len(local)), "late": local.time >= pd.Timestamp("09:30").time()}
-    )
-    assert got["day"].to_pylist() == sorted(set(frame["day"]))
-    assert got["n"].to_pylist() == frame.groupby("day")["n"].count().tolist()
-    opens = frame[frame["late"]].groupby("day")["n"].min()
-    assert (
-        dict(zip(got["day"].to_pylist(), got["first"].to_pylist(), strict=True))
-        == dict.fromkeys(frame["day"]) | opens.to_dict()
-    )
-    assert {138, 144, 150} <= set(got["n"].to_pylist())
+    keys = wanted.assign(d=wanted["local"].dt.date, h=wanted["local"].dt.hour)
+    grouped = keys.groupby(["d", "h"], as_index=False).agg(c=("n", "size"), low=("n", "min"), high=("n", "max"))
+    assert np.array_equal(pd.to_datetime(found["d"]).dt.date, grouped["d"])
+    assert np.array_equal(found[["h", "c", "low", "high"]].to_numpy(), grouped[["h", "c", "low", "high"]].to_numpy())
+    hours = found.groupby(pd.to_datetime(found["d"]).dt.date)["h"].size()
+    assert hours[pd.Timestamp(f"{YEAR}-03-10").date()] == 23
+    spring = found[pd.to_datetime(found["d"]).dt.date == pd.Timestamp(f"{YEAR}-03-10").date()]
+    assert 2 not in set(spring["h"])
 
 
-def test_a_wall_clock_literal_in_both_offsets(year: tuple[qs.HybridStorageManager, pd.DatetimeIndex]) -> None:
-    """The same local time is another instant in winter and in summer."""
-    store, local = year
-    for day in ("2026-03-06", "2026-03-09", "2026-10-30", "2026-11-02"):
-        low, high = pd.Timestamp(f"{day} 09:30", tz=ZONE), pd.Timestamp(f"{day} 16:00", tz=ZONE)
-        wanted = np.flatnonzero((local >= low) & (local < high))
-        between = f"{LOCAL} >= TIMESTAMP '{day} 09:30' AND {LOCAL} < TIMESTAMP '{day} 16:00'"
-        assert np.array_equal(found(store, between), wanted)
-        instants = store.read(
-            "SELECT n FROM t WHERE ts >= $low AND ts < $high", params={"low": low, "high": high}, to="arrow"
-        )
-        assert np.array_equal(np.sort(instants["n"].to_numpy()), wanted)
+@pytest.mark.parametrize("width", ["1 day", "1 hour", "30 minutes"])
+def test_buckets_in_local_time(year, width):
+    """Days begin at New York's midnight, whatever that is in UTC."""
+    store, wanted = year
+    found = store.read(f"SELECT date_trunc('day', {LOCAL}) AS d, count(*) AS c FROM t GROUP BY d ORDER BY d")
+    walls = wanted["local"].dt.tz_localize(None)
+    days = walls.dt.floor("D").value_counts().sort_index()
+    assert np.array_equal(found["c"], days.to_numpy())
+    assert np.array_equal(pd.to_datetime(found["d"]).to_numpy(), days.index.to_numpy())
+    buckets = store.read(
+        f"SELECT time_bucket(INTERVAL '{width}', {LOCAL}) AS b, count(*) AS c FROM t GROUP BY b ORDER BY b"
+    )
+    floors = walls.dt.floor(width.replace("minutes", "min").replace(" day", "D").replace(" hour", "h")).value_counts()
+    assert np.array_equal(buckets["c"], floors.sort_index().to_numpy())
+
+
+def test_regular_hours_prune_together_with_days(year):
+    store, wanted = year
+    day = (
+        f"ts >= '{YEAR}-03-11 00:00:00 America/New_York' AND ts < '{YEAR}-03-12 00:00:00 America/New_York' "
+        f"AND {LOCAL}::TIME >= '09:30' AND {LOCAL}::TIME < '16:00'"
+    )
+    found = numbers(store, day)
+    assert len(store.last.plan.scans[0].choices) == 1
+    clock = wanted["local"].dt.time
+    inside = (wanted["local"].dt.date == pd.Timestamp(f"{YEAR}-03-11").date()) & (clock >= OPEN) & (clock < CLOSE)
+    assert np.array_equal(found, wanted.loc[inside, "n"].to_numpy())
