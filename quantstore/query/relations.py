@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
 
 from quantstore.core.segment import ASSET_CLASS, SEQ
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from quantstore.query.plan import Choice, Scan
     from quantstore.rows.form import TableForm
     from quantstore.stores.base import SegmentStore
+
+# DuckDB 1.x hands filters on Arrow tables to pyarrow, where stamps lose their nanoseconds and some comparisons fail; no
+# filter passes a LIMIT, and filtering by itself is faster too.
+_KEEPS_FILTERS_OUT = duckdb.__version__.startswith("1.")
 
 
 def quote_text(text: str) -> str:
@@ -55,7 +60,8 @@ class Relations:
     def _registered(self, table: pa.Table, columns: Sequence[str]) -> str:
         name = f"__quantstore_{len(self.tables)}"
         self.tables[name] = physical.to_engine(table)
-        return f"SELECT {', '.join(map(quote, columns))} FROM {name}"
+        source = f"(FROM {name} LIMIT {2**63 - 1})" if _KEEPS_FILTERS_OUT else name
+        return f"SELECT {', '.join(map(quote, columns))} FROM {source}"
 
     def _arrow(
         self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]

@@ -159,8 +159,8 @@ def restored(table: pa.Table, outputs: tuple[OutputColumn, ...] | None, forms: M
         column, field = table.column(position), table.schema.field(position)
         if output.source is not None and output.source[0] in forms:
             column = _own_type(column, forms[output.source[0]], output.source[1])
-        elif output.zone is not None and column.type == pa.timestamp("ns"):
-            column = column.cast(pa.timestamp("ns", output.zone))
+        elif output.zone is not None:
+            column = column.cast(_in_zone(column.type, output.zone))
         columns.append(column)
         fields.append(pa.field(field.name, column.type))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
@@ -179,3 +179,18 @@ def _own_type(column: pa.ChunkedArray, form: TableForm, name: str) -> pa.Chunked
         return encoded.cast(field.type)
     except pa.ArrowInvalid:  # more categories than the table's codes can count
         return encoded
+
+
+def _in_zone(kind: pa.DataType, zone: str) -> pa.DataType:
+    """Return a result column's type with every stamp in nanoseconds, at any depth, as an instant."""
+    if kind == pa.timestamp("ns"):
+        return pa.timestamp("ns", zone)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_zone(kind.value_type, zone)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_zone(kind.value_type, zone)), kind.list_size)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_zone(field.type, zone)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_in_zone(kind.key_type, zone), _in_zone(kind.item_type, zone))
+    return kind

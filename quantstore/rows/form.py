@@ -149,8 +149,8 @@ def refuse_unordered(form: TableForm) -> None:
     for field in form.schema:
         if pa.types.is_dictionary(field.type) and field.type.ordered and form.categories(field.name) is None:
             raise UnsupportedError(
-                f"Column {field.name!r} of table {form.spec.name!r} has ordered categories, and a schema does not say in "
-                "which order; leave schema= out and let the first write fix the columns.",
+                f"Column {field.name!r} of table {form.spec.name!r} has ordered categories, and a schema does not say "
+                "in which order; leave schema= out and let the first write fix the columns.",
                 column=field.name,
             )
 

@@ -114,6 +114,7 @@ class ParquetStore(LocalStore):
             store_schema=False,
             store_decimal_as_integer=True,
             write_page_index=True,
+            write_statistics=_bounded(physical),
             write_page_checksum=True,
         ) as writer:
             writer.add_key_value_metadata(facts.encode())
@@ -176,6 +177,20 @@ def _encodings(table: pa.Table, *, packs_integers: bool) -> tuple[list[str], lis
         elif packs_integers and (kinds.is_integer(type_) or kinds.is_temporal(type_)):
             packed.append(name)
     return dictionaries, packed
+
+
+def _bounded(table: pa.Table) -> bool | list[str]:
+    """Return the columns to write bounds of: readers take bounds to hold for NaN too, which is no part of them."""
+    flawed = {name for name, column in zip(table.column_names, table.columns, strict=True) if _may_hold_nan(column)}
+    if not flawed:
+        return True
+    return [field.name for field in table.schema if field.name not in flawed and not kinds.is_nested(field.type)]
+
+
+def _may_hold_nan(column: pa.ChunkedArray) -> bool:
+    if kinds.is_nested(column.type):
+        return any(kind in str(column.type) for kind in ("float", "double"))
+    return bool(kinds.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py())
 
 
 def _is_text(type_: pa.DataType) -> bool:

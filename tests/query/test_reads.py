@@ -220,7 +220,7 @@ def test_only_single_statements_that_read_are_run(store, spread, sql, message):
 
 
 def test_columns_that_do_not_exist_are_named_with_the_nearest(store, spread):
-    with pytest.raises(NotFoundError, match="Table 't' has no column 'prise'. Did you mean 'price'"):
+    with pytest.raises(NotFoundError, match=r"Table 't' has no column 'prise'\. Did you mean 'price'"):
         store.read("t", columns=["prise"])
 
 
