@@ -37,6 +37,7 @@ class _Bounds:
     time: list[tuple[type[exp.Expression], exp.Expression]] = field(default_factory=list)
     day: list[tuple[type[exp.Expression], exp.Expression]] = field(default_factory=list)
     days: list[tuple[exp.Expression, ...]] = field(default_factory=list)
+    listed_days: list[tuple[date, ...]] = field(default_factory=list)
     symbols: list[tuple[str, ...]] = field(default_factory=list)
     asset_classes: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -68,6 +69,8 @@ def _sort_in(comparison: Comparison, form: TableForm, params: Mapping[str, Any],
             values = _bound_list(comparison.constants, params)
             if values is None:
                 bounds.days.append(comparison.constants)
+            elif values and all(type(value) is date for value in values):
+                bounds.listed_days.append(tuple(values))
         _sort_in_range(operator, comparison.constants, bounds.day)
     if column in {form.spec.symbol, ASSET_CLASS} and _is_text(kind) and operator in {exp.EQ, exp.In}:
         texts = _texts(comparison.constants, params)
@@ -138,8 +141,7 @@ def _evaluated(bounds: _Bounds, form: TableForm, params: Mapping[str, Any], eval
         result = replace(result, time=result.time.intersect(_time_range(operator, values.micros(node))))
     for operator, node in bounds.day:
         result = _with_day(result, operator, values.day(node), form)
-    for group in bounds.days:
-        wanted = [values.day(node) for node in group]
+    for wanted in [*([values.day(node) for node in group] for group in bounds.days), *bounds.listed_days]:
         if all(day is not None for day in wanted):
             floors = {form.spec.grain.floor(day) for day in wanted if day is not None}
             kept = floors if result.days is None else floors & set(result.days)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 
@@ -17,7 +17,7 @@ Visit = Callable[[exp.Expression, Scope], Kind]
 def pivoted(relation: Relation, pivot: exp.Expression, scope: Scope, visit: Visit) -> Shape:
     """Visit a PIVOT or UNPIVOT; of the result only the columns handed on are known."""
     inner = Scope(scope.context, scope.parent, scope.ctes, [relation])
-    named = {column.name.lower() for column in pivot.find_all(exp.Column) if column.find_ancestor(exp.Pivot) is pivot}
+    named = {column.name.lower() for column in _own_columns(pivot)}
     kinds = {one.name.lower(): one.kind for one in relation.shape.fields}
     group = pivot.args.get("group")
     if group is not None:
@@ -44,6 +44,13 @@ def pivoted(relation: Relation, pivot: exp.Expression, scope: Scope, visit: Visi
         if (one.name.lower() in grouped if grouped else one.name.lower() not in named)
     ]
     return Shape(tuple(kept), is_open=True)
+
+
+def _own_columns(pivot: exp.Expression) -> Iterator[exp.Column]:
+    """Yield the columns that a PIVOT or UNPIVOT itself names, none of those in the query it takes."""
+    for key, value in pivot.args.items():
+        for one in _listed(value if isinstance(value, list) else [value]) if key != "this" else ():
+            yield from one.find_all(exp.Column)
 
 
 def _listed(value: object) -> list[exp.Expression]:

@@ -21,6 +21,9 @@ from quantstore.catalog.segments import EVERYTHING
 from quantstore.manager import HybridStorageManager
 from quantstore.query.plan import plan_scan
 
+COUNTED = "placement cases"
+"""Name under which a test reports how many cases it compared."""
+
 
 class Reference(Protocol):
     """Answers where placement means nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COUNTED = "placement cases"
+from asked_worlds import COUNTED
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -14,17 +14,17 @@ _UNIT_NS = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 
 
 def plain_rows_of(table: pa.Table) -> list[Row]:
-    """Return rows of plain values; of a stamp its nanoseconds and, outside lists and structs, whether it has a zone."""
+    """Return rows of plain values; of a stamp its nanoseconds and whether it has a zone."""
     columns = [_values(column) for column in table.columns]
     return list(zip(*columns, strict=True)) if columns else []
 
 
-def _values(column: pa.ChunkedArray, *, is_nested: bool = False) -> list[Any]:
+def _values(column: pa.ChunkedArray) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _values(column.cast(kind.value_type))
     if pa.types.is_timestamp(kind):
-        tag = "stamp" if is_nested else "instant" if kind.tz else "wall"
+        tag = "instant" if kind.tz else "wall"
         counts = column.cast(pa.int64()).to_pylist()
         return [None if one is None else (tag, one * _UNIT_NS[kind.unit]) for one in counts]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -38,7 +38,7 @@ def _values(column: pa.ChunkedArray, *, is_nested: bool = False) -> list[Any]:
 def _lists(column: pa.ChunkedArray) -> list[Any]:
     result: list[Any] = []
     for chunk in column.chunks:
-        inner = _values(pa.chunked_array([chunk.flatten()]), is_nested=True)
+        inner = _values(pa.chunked_array([chunk.flatten()]))
         at = 0
         for length in chunk.value_lengths().to_pylist():
             result.append(None if length is None else inner[at : at + length])
@@ -48,7 +48,7 @@ def _lists(column: pa.ChunkedArray) -> list[Any]:
 
 def _structs(column: pa.ChunkedArray) -> list[Any]:
     fields = [
-        _values(pa.chunked_array([chunk.field(at) for chunk in column.chunks], field.type), is_nested=True)
+        _values(pa.chunked_array([chunk.field(at) for chunk in column.chunks], field.type))
         for at, field in enumerate(column.type)
     ]
     absent = column.is_null().to_pylist()

@@ -17,8 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from asked_worlds import AskedWorld, asked_world
-from conftest import COUNTED
+from asked_worlds import COUNTED, AskedWorld, asked_world
 from plain_answers import differs
 from random_statements import make_statement
 from random_worlds import SYMBOLS, make_world
