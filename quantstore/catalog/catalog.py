@@ -15,9 +15,10 @@ from sqlalchemy import Connection, select
 from quantstore.catalog import schema, snapshots
 from quantstore.catalog.access import Access
 from quantstore.catalog.attempts import Attempts
-from quantstore.catalog.commits import Commits, receipt_columns
+from quantstore.catalog.commits import Commits
 from quantstore.catalog.database import Database
 from quantstore.catalog.garbage import Garbage
+from quantstore.catalog.moves import Moves, receipt_columns
 from quantstore.catalog.records import Change, Receipt, Snapshot, TableRecord
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter, count_segments, every_segment, find_segments
 from quantstore.core.clock import Clock, SystemClock
@@ -120,6 +121,7 @@ class Catalog:
         self._database = Database(self.path, create=create, read_only=read_only, before_making=before_making)
         self.attempts = Attempts(self._database, self.clock)
         self.commits = Commits(self._database, self.clock)
+        self.moves = Moves(self._database, self.clock)
         self.garbage = Garbage(self._database, self.clock)
         self.access = Access(self._database, self.clock)
 
@@ -180,11 +182,10 @@ class Catalog:
 
     def schema_owner(self, schema_id: int) -> tuple[TableRecord, TableSchema]:
         """Return the table a schema belongs to, and the schema."""
-        s, t = schema.schemas.c, schema.tables.c
-        query = select(t.name).join(schema.schemas, s.table_id == t.table_id).where(s.schema_id == schema_id)
+        s = schema.schemas.c
+        query = select(s.table_id).where(s.schema_id == schema_id)
         with self._database.read() as connection:
-            record = snapshots.find_table(connection, connection.execute(query).scalar_one())
-        assert record is not None  # noqa: S101 - a schema never outlives its table
+            record = snapshots.table_of(connection, connection.execute(query).scalar_one())
         return record, self.schemas([schema_id])[schema_id]
 
     def receipts(self, table_id: int | None = None) -> list[Receipt]:

@@ -71,6 +71,18 @@ tables = Table(
     Column("is_written", Boolean, nullable=False),
 )
 
+table_names = Table(
+    "table_names",
+    metadata,
+    Column("name_id", BigId, primary_key=True),
+    Column("table_id", ForeignKey("tables.table_id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False),
+    Column("from_version", BigInteger, nullable=False),
+    Column("to_version", BigInteger),
+    Index("table_names_by_key", "name_key"),
+)
+
 schemas = Table(
     "table_schemas",
     metadata,
@@ -100,6 +112,7 @@ changes = Table(
     Column("is_live", Boolean, nullable=False),
     Index("changes_by_write_id", "table_id", "write_id", unique=True, sqlite_where=text("write_id IS NOT NULL")),
     Index("changes_by_content", "table_id", "content"),
+    Index("changes_by_table", "table_id", "version"),
 )
 
 segments = Table(
@@ -149,7 +162,10 @@ copies = Table(
     Column("condemned_ns", BigInteger),
     Column("sharers", Integer, nullable=False, server_default=text("1")),
     Column("file_bytes", BigInteger),
+    Column("pin_id", BigInteger),
+    Column("subset", Text),
     Index("copies_by_segment", "segment_id"),
+    Index("copies_of_pins", "pin_id", sqlite_where=text("pin_id IS NOT NULL")),
     Index("copies_condemned", "condemned_ns", sqlite_where=text("condemned_ns IS NOT NULL")),
     UniqueConstraint("store", "location", "segment_id"),
 )
@@ -210,4 +226,48 @@ access = Table(
     Column("reads", BigInteger, nullable=False),
     Column("last_read_ns", BigInteger, nullable=False),
     Column("heat", Float, nullable=False),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("hold_id", BigId, primary_key=True),
+    Column("table_id", ForeignKey("tables.table_id"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("until_ns", BigInteger),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+)
+
+pins = Table(
+    "pins",
+    metadata,
+    Column("pin_id", BigId, primary_key=True),
+    Column("table_id", ForeignKey("tables.table_id"), nullable=False),
+    Column("tier", String(8), nullable=False),
+    Column("wanted", Text, nullable=False),
+    Column("until_ns", BigInteger),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+)
+
+publications = Table(
+    "publications",
+    metadata,
+    Column("table_id", ForeignKey("tables.table_id"), primary_key=True),
+    Column("format", String(16), primary_key=True),
+    Column("location", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("snapshot_id", Text, nullable=False),
+    Column("published_ns", BigInteger, nullable=False),
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from quantstore.catalog import schema
 from quantstore.catalog.records import Change, Snapshot, TableRecord
@@ -53,22 +54,36 @@ def version_at(connection: Connection, instant_ns: int) -> int:
 
 def table_names(connection: Connection, version: int) -> list[str]:
     """Return the names of all tables that existed at `version`, sorted."""
-    t = schema.tables.c
-    rows = connection.execute(select(t.name).where(t.created_version <= version).order_by(t.name_key))
+    n = schema.table_names.c
+    rows = connection.execute(select(n.name).where(_is_named(version)).order_by(n.name_key))
     return [row.name for row in rows]
 
 
 def find_table(connection: Connection, name: str, version: int | None = None) -> TableRecord | None:
     """Return the table called `name` in any case, with its schema at `version` (default: newest), or None."""
-    t = schema.tables.c
-    row = connection.execute(select(schema.tables).where(t.name_key == name.casefold())).one_or_none()
-    if row is None or (version is not None and row.created_version > version):
-        return None
+    n, t = schema.table_names.c, schema.tables
+    named = n.to_version.is_(None) if version is None else _is_named(version)
+    row = connection.execute(
+        select(t, n.name.label("called"))
+        .join(t, t.c.table_id == n.table_id)
+        .where(n.name_key == name.casefold(), named)
+    ).one_or_none()
+    return None if row is None else _record(connection, row, version)
+
+
+def table_of(connection: Connection, table_id: int) -> TableRecord:
+    """Return a table by its number, under the name it has or last had."""
+    t = schema.tables
+    row = connection.execute(select(t, t.c.name.label("called")).where(t.c.table_id == table_id)).one()
+    return _record(connection, row, None)
+
+
+def _record(connection: Connection, row: Any, version: int | None) -> TableRecord:
     found = _newest_schema(connection, row.table_id, version)
     return TableRecord(
         table_id=row.table_id,
         spec=TableSpec(
-            name=row.name,
+            name=row.called,
             time=row.time,
             symbol=row.symbol,
             key=tuple(json.loads(row.key)),
@@ -79,9 +94,23 @@ def find_table(connection: Connection, name: str, version: int | None = None) ->
         schema_id=found[0] if found else None,
         schema=found[1] if found else None,
         created_version=row.created_version,
-        changed_version=row.changed_version,
+        changed_version=_changed(connection, row, version),
         is_written=row.is_written,
     )
+
+
+def _is_named(version: int) -> ColumnElement[bool]:
+    n = schema.table_names.c
+    return and_(n.from_version <= version, or_(n.to_version.is_(None), n.to_version > version))
+
+
+def _changed(connection: Connection, row: Any, version: int | None) -> int:
+    """Return the newest version, up to `version`, that changed a table."""
+    if version is None or row.changed_version <= version:
+        return int(row.changed_version)
+    ch = schema.changes.c
+    query = select(func.max(ch.version)).where(ch.table_id == row.table_id, ch.version <= version)
+    return connection.execute(query).scalar() or int(row.created_version)
 
 
 def _newest_schema(connection: Connection, table_id: int, version: int | None) -> tuple[int, TableSchema] | None:

@@ -49,10 +49,29 @@ def _share_files(connection: Connection) -> None:
     connection.execute(text("DROP TABLE copies_before"))
 
 
+def _keep_history(connection: Connection) -> None:
+    """Remember names by version, tags, holds, pins and publications, and which version is the oldest kept."""
+    if connection.execute(select(schema.settings.c.name).where(schema.settings.c.name == "oldest_version")).first():
+        return
+    columns = {column["name"] for column in inspect(connection).get_columns(schema.copies.name)}
+    if "pin_id" not in columns:
+        connection.execute(text("ALTER TABLE copies ADD COLUMN pin_id BIGINT"))
+        connection.execute(text("ALTER TABLE copies ADD COLUMN subset TEXT"))
+    for table in (schema.table_names, schema.tags, schema.holds, schema.pins, schema.publications):
+        table.create(connection, checkfirst=True)
+    for index in (*schema.copies.indexes, *schema.changes.indexes):
+        index.create(connection, checkfirst=True)
+    t, n = schema.tables.c, schema.table_names
+    named = select(t.table_id, t.name, t.name_key, t.created_version)
+    connection.execute(n.insert().from_select(["table_id", "name", "name_key", "from_version"], named))
+    connection.execute(schema.settings.insert(), {"name": "oldest_version", "value": "0"})
+
+
 STEPS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first form", _first_form),
     ("find segments by span", _find_by_span),
     ("share files", _share_files),
+    ("keep history", _keep_history),
 )
 """Name and function of each step; the n-th makes form n. Only ever appended to."""
 

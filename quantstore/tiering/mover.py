@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from quantstore.catalog.commits import moved_away
+from quantstore.catalog.moves import moved_away
 from quantstore.catalog.records import Attempt, MovedPiece, MovedSegment, Receipt
 from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach
@@ -127,7 +127,7 @@ class Mover:
             if not moved:
                 self._catalog.attempts.abort(attempt)
                 return []
-            return self._catalog.commits.move(attempt, self._record, moved)
+            return self._catalog.moves.move(attempt, self._record, moved)
         except QuantStoreError as error:
             conflict = self._catalog.attempts.conflict(attempt)
             self._give_up(attempt, written)

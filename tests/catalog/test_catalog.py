@@ -190,7 +190,7 @@ def move(catalog, *items):
     attempt = catalog.attempts.register("move", "trades")
     with catalog.view() as view:
         record = view.table("trades")
-    return catalog.commits.move(attempt, record, list(items))
+    return catalog.moves.move(attempt, record, list(items))
 
 
 def test_a_move_swaps_copies_and_leaves_the_version_alone(catalog):
