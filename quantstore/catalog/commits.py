@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, func, select, update
 
 from quantstore.catalog import schema, snapshots
 from quantstore.catalog.attempts import commit_attempt, require_open
+from quantstore.catalog.conflicts import require_same_form, require_scope, require_version
 from quantstore.catalog.database import Database
 from quantstore.catalog.inserts import (
     commit_time,
@@ -52,98 +56,110 @@ class Commits:
             insert_change(connection, version, table_id, "create", Tier.HOT, 0, 0, 0, is_live=False)
         return version
 
-    def write(self, attempt: Attempt | None, commit: WriteCommit) -> WriteOutcome:
-        """Make a write exist: table, schema, version, segments and copies, or nothing of it.
+    def write(self, attempt: Attempt | None, commits: Sequence[WriteCommit]) -> list[WriteOutcome]:
+        """Make writes exist, one per table: tables, schemas, one version, segments and copies, or nothing of it.
 
         Without an attempt there are no segments (an empty frame that makes its table, or empties one).
 
         Raises:
-            ConflictError: The attempt was ended by a sweep, the table changed since `expected_version`, was created
-                differently by another writer, or `write_id` was used with other content.
+            OutpacedError: A segment to be rewritten is not what it was, or another one has come that should be.
+            ConflictError: The attempt was ended by a sweep, a table changed since `expected_version`, was created
+                differently by another writer, or a `write_id` was used with other content.
         """
-        if commit.rows >= _MAX_ROWS_PER_COMMIT:
-            raise InvalidInputError(f"One write holds at most {_MAX_ROWS_PER_COMMIT:,} rows; write in several.")
+        for commit in commits:
+            if commit.rows >= _MAX_ROWS_PER_COMMIT:
+                raise InvalidInputError(f"One write holds at most {_MAX_ROWS_PER_COMMIT:,} rows; write in several.")
         with self._database.write() as connection:
             reach("write.commit.begun")
             now = commit_time(connection, self._clock)
             if attempt is not None:
                 require_open(connection, attempt)
-            table = snapshots.find_table(connection, commit.spec.name)
-            if table is not None:
-                earlier = _find_replay(connection, table, commit) or _find_repeat(connection, table, commit)
-                if earlier is not None:
-                    return earlier
-                _require_same_form(table, commit)
-                _require_version(table, commit.expected_version)
-                if table.schema is not None and not commit.rows and not commit.removes_all:
-                    return WriteOutcome(table.changed_version, 0, 0, 0)
-            outcome = self._insert_write(connection, attempt, commit, table, now)
+            tables = [snapshots.find_table(connection, commit.spec.name) for commit in commits]
+            outcomes = [_unchanged(connection, *pair) for pair in zip(tables, commits, strict=True)]
+            if all(outcome is not None for outcome in outcomes):
+                return [outcome for outcome in outcomes if outcome is not None]
+            version = new_version(connection, now)
+            made = [
+                _insert_write(connection, attempt, commit, table, version, now) if outcome is None else outcome
+                for table, commit, outcome in zip(tables, commits, outcomes, strict=True)
+            ]
+            if attempt is not None:
+                commit_attempt(connection, attempt, now)
             reach("write.commit.filled")
         reach("write.committed")
-        return outcome
+        return made
 
-    def _insert_write(
-        self,
-        connection: Connection,
-        attempt: Attempt | None,
-        commit: WriteCommit,
-        table: TableRecord | None,
-        now: int,
-    ) -> WriteOutcome:
-        version = new_version(connection, now)
-        table_id = table.table_id if table else insert_table(connection, commit.spec, version)
-        schema_id = table.schema_id if table else None
-        if schema_id is None:
-            schema_id = insert_schema(connection, table_id, commit.schema, version)
-        deleted = _remove_all(connection, table_id, version) if commit.removes_all else 0
-        for new in commit.segments:
-            segment_id = insert_segment(connection, table_id, schema_id, new, version, None, attempt)
-            insert_copy(connection, segment_id, new.copy, version, now)
-        connection.execute(
-            update(schema.tables)
-            .where(schema.tables.c.table_id == table_id)
-            .values(changed_version=version, is_written=True, time=commit.spec.time, symbol=commit.spec.symbol)
+
+def _unchanged(connection: Connection, table: TableRecord | None, commit: WriteCommit) -> WriteOutcome | None:
+    """Return the outcome of a write that changes nothing; None where it does.
+
+    Raises:
+        ConflictError: It cannot be made as things stand.
+    """
+    if table is None:
+        return None
+    earlier = _find_replay(connection, table, commit) or _find_repeat(connection, table, commit)
+    if earlier is not None:
+        return earlier
+    require_same_form(table, commit)
+    require_version(table, commit.expected_version)
+    require_scope(connection, table, commit)
+    if commit.changes_nothing:
+        return WriteOutcome(table.changed_version, 0, 0, 0, replay_of=table.changed_version, is_repeat=True)
+    if table.schema is not None and not (commit.rows or commit.removes_all or commit.rewrites):
+        return WriteOutcome(table.changed_version, 0, 0, 0)
+    return None
+
+
+def _insert_write(
+    connection: Connection,
+    attempt: Attempt | None,
+    commit: WriteCommit,
+    table: TableRecord | None,
+    version: int,
+    now: int,
+) -> WriteOutcome:
+    table_id = table.table_id if table else insert_table(connection, commit.spec, version)
+    schema_id = table.schema_id if table else None
+    if schema_id is None:
+        schema_id = insert_schema(connection, table_id, commit.schema, version)
+    deleted = _remove_all(connection, table_id, version) if commit.removes_all else 0
+    added = [(new, schema_id) for new in commit.segments]
+    for rewrite in commit.rewrites:
+        segment = rewrite.source.segment
+        _remove(connection, segment.segment_id, version)
+        deleted += rewrite.removed
+        added += [(new, segment.schema_id) for new in rewrite.rest]
+    for new, form in added:
+        segment_id = insert_segment(connection, table_id, form, new, version, None, attempt)
+        insert_copy(connection, segment_id, new.copy, version, now)
+    _end_repeats(connection, table_id, {one for rewrite in commit.rewrites for one in rewrite.versions})
+    connection.execute(
+        update(schema.tables)
+        .where(schema.tables.c.table_id == table_id)
+        .values(
+            changed_version=version,
+            is_written=True,
+            time=commit.spec.time,
+            symbol=commit.spec.symbol,
+            key=json.dumps(commit.spec.key),
         )
-        insert_change(
-            connection,
-            version,
-            table_id,
-            commit.operation,
-            commit.tier,
-            commit.rows,
-            deleted,
-            len(commit.segments),
-            write_id=commit.write_id,
-            content=commit.content,
-            lineage=commit.lineage,
-            is_live=commit.rows > 0,
-        )
-        if attempt is not None:
-            commit_attempt(connection, attempt, now)
-        return WriteOutcome(version, commit.rows, deleted, len(commit.segments))
-
-
-def _require_same_form(table: TableRecord, commit: WriteCommit) -> None:
-    if commit.must_create and table.is_written:
-        raise ConflictError(f"Table {table.name!r} exists already; use mode='append' or 'overwrite'.", table=table.name)
-    known_before = commit.table_id == table.table_id
-    same_form = table.schema is None or table.schema.arrow == commit.schema.arrow
-    if not same_form or (not known_before and table.spec != commit.spec):
-        raise ConflictError(
-            f"Table {table.name!r} was given another form by a writer at the same time; write again.",
-            table=table.name,
-        )
-
-
-def _require_version(table: TableRecord, expected: int | None) -> None:
-    if expected is not None and table.changed_version != expected:
-        raise ConflictError(
-            f"Table {table.name!r} is at version {table.changed_version}, not {expected} as expected; "
-            "read it again and decide.",
-            table=table.name,
-            expected=expected,
-            found=table.changed_version,
-        )
+    )
+    insert_change(
+        connection,
+        version,
+        table_id,
+        commit.operation,
+        commit.tier,
+        commit.rows,
+        deleted,
+        len(commit.segments),
+        write_id=commit.write_id,
+        content=commit.content,
+        lineage=commit.lineage,
+        is_live=commit.rows > 0,
+    )
+    return WriteOutcome(version, commit.rows, deleted, len(added))
 
 
 def _find_replay(connection: Connection, table: TableRecord, commit: WriteCommit) -> WriteOutcome | None:
@@ -196,3 +212,18 @@ def _remove_all(connection: Connection, table_id: int, version: int) -> int:
     connection.execute(update(schema.segments).where(live).values(removed_version=version))
     connection.execute(update(schema.changes).where(schema.changes.c.table_id == table_id).values(is_live=False))
     return int(deleted)
+
+
+def _remove(connection: Connection, segment_id: int, version: int) -> None:
+    wanted = schema.segments.c.segment_id == segment_id
+    connection.execute(update(schema.segments).where(wanted).values(removed_version=version))
+
+
+def _end_repeats(connection: Connection, table_id: int, versions: set[int]) -> None:
+    """Note that rows of these versions are gone, so that writing them again is no repeat."""
+    ch = schema.changes.c
+    listed = sorted(versions)
+    for start in range(0, len(listed), 500):
+        some = listed[start : start + 500]
+        wanted = (ch.table_id == table_id) & ch.version.in_(some)
+        connection.execute(update(schema.changes).where(wanted).values(is_live=False))

@@ -6,18 +6,17 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from quantstore.catalog import schema
 from quantstore.catalog.attempts import commit_attempt, require_open
+from quantstore.catalog.conflicts import require_unmoved
 from quantstore.catalog.database import Database
 from quantstore.catalog.inserts import condemn, insert_copy, insert_segment, new_key, next_generation
 from quantstore.catalog.records import Attempt, ColumnProof, MovedPiece, MovedSegment, Receipt, TableRecord
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
 from quantstore.core.process import author
-from quantstore.core.segment import Partition
-from quantstore.errors import ConflictError
 
 
 class Moves:
@@ -56,7 +55,7 @@ class Moves:
         now: int,
     ) -> list[Receipt]:
         source = item.source
-        removed_version = _require_unmoved(connection, table, item)
+        removed_version = require_unmoved(connection, table, source)
         for copy in source.copies:
             condemn(connection, copy.copy_id, step, now)
         is_split = item.pieces[0].part is not None
@@ -83,34 +82,6 @@ class Moves:
             if piece.moved:
                 receipts.append(_insert_receipt(connection, attempt, table, item, piece, segment_id, copy_id, now))
         return receipts
-
-
-def _require_unmoved(connection: Connection, table: TableRecord, item: MovedSegment) -> int | None:
-    """Check that the segment and the copies read still stand; return the segment's removed_version now."""
-    source = item.source
-    s, c = schema.segments.c, schema.copies.c
-    segment = connection.execute(
-        select(s.removed_version).where(s.segment_id == source.segment.segment_id, s.retired_generation.is_(None))
-    ).one_or_none()
-    live = connection.execute(
-        select(func.count())
-        .select_from(schema.copies)
-        .where(c.copy_id.in_([copy.copy_id for copy in source.copies]), c.condemned_generation.is_(None))
-    ).scalar_one()
-    if segment is None or live != len(source.copies):
-        raise moved_away(table.name, source.segment.partition)
-    removed: int | None = segment.removed_version
-    return removed
-
-
-def moved_away(table: str, partition: Partition) -> ConflictError:
-    """Return the error of a move whose source another move has taken."""
-    return ConflictError(
-        f"Partition {partition} of table {table!r} was moved by another process at the same time; nothing was changed. "
-        "Try again.",
-        table=table,
-        partition=str(partition),
-    )
 
 
 def _insert_receipt(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quantstore.core.segment import NewCopy, NewSegment, PlacedSegment
 from quantstore.core.table import TableSchema, TableSpec
 from quantstore.core.tier import Tier
+
+if TYPE_CHECKING:
+    from quantstore.catalog.segments import SegmentFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,25 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A segment that a correction takes rows from: what stays takes its place from the commit's version on.
+
+    Attributes:
+        source: The segment as read.
+        removed: Number of rows that go.
+        versions: Versions whose rows go.
+        rest: What stays, in the same tier, each row with the `_seq` it has; empty where every row goes.
+    """
+
+    source: PlacedSegment
+    removed: int
+    versions: tuple[int, ...]
+    rest: tuple[NewSegment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WriteCommit:
-    """Everything one write adds.
+    """Everything one write changes in one table.
 
     Attributes:
         spec: Definition of the table; used when the commit creates it.
@@ -82,6 +102,10 @@ class WriteCommit:
         operation: Write mode.
         content: Digest of rows in order and schema.
         removes_all: Whether every live segment of the table is removed first (overwrite).
+        rewrites: Segments of which rows are removed.
+        scope: What the rows removed were looked for by, or None: no segment that passes may have come since.
+        planned_version: The version they were looked for at.
+        changes_nothing: Whether the rows were found to be in the table as they are.
         expected_version: The table's `changed_version` the caller insists on, or None.
         must_create: Whether an existing table is a conflict.
     """
@@ -96,6 +120,10 @@ class WriteCommit:
     content: str | None = None
     write_id: str | None = None
     removes_all: bool = False
+    rewrites: tuple[Rewrite, ...] = ()
+    scope: SegmentFilter | None = None
+    planned_version: int = 0
+    changes_nothing: bool = False
     expected_version: int | None = None
     must_create: bool = False
     on_repeat: str = "append"

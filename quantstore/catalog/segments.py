@@ -77,6 +77,18 @@ def count_segments(
     ).scalar_one()
 
 
+def has_newcomers(connection: Connection, table_id: int, since: int, wanted: SegmentFilter) -> bool:
+    """Whether a segment that passes `wanted` has come into the table after version `since` and is still in it."""
+    shape = _shape(wanted)
+    query = (
+        select(_s.segment_id)
+        .where(*_conditions(shape), _reached(shape))
+        .where(_s.removed_version.is_(None), _s.retired_generation.is_(None), _s.added_version > bindparam("since"))
+        .limit(1)
+    )
+    return connection.execute(query, {**_values(table_id, None, wanted), "since": since}).first() is not None
+
+
 def every_segment(connection: Connection, table_id: int | None = None) -> list[PlacedSegment]:
     """Return every segment that any version reaches, of one table or of all."""
     stands = _s.retired_generation.is_(None)

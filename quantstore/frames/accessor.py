@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from quantstore.frames.places import StoreLike, chosen_store
 from quantstore.frames.provenance import FrameInfo, stamp
-from quantstore.manager import ALL_TIER_NAMES
+from quantstore.verbs.reading import ALL_TIER_NAMES
 
 if TYPE_CHECKING:
     from quantstore.write.result import WriteResult

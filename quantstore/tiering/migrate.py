@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from quantstore.core.timerange import TimeRange
-from quantstore.errors import ConflictError, InvalidInputError, UnsupportedError
-from quantstore.query.plan import Choice
-from quantstore.query.request import ReadRequest
+from quantstore.errors import ConflictError
+from quantstore.query.condition import Condition
 from quantstore.rows.form import TableForm, known_form
-from quantstore.stores.engine_types import quote
-from quantstore.tiering.mover import Matching, Mover
+from quantstore.tiering.mover import Mover
 from quantstore.tiering.planner import PlannedMove, ProposedMove, plan_moves
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import Receipt, TableRecord
-    from quantstore.core.segment import PlacedSegment
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
-    from quantstore.query.statement import Statement
     from quantstore.stores.base import SegmentStore
 
 _ROUNDS = 8
@@ -84,7 +78,9 @@ class Migrator:
         return self._mover(request).propose(self._moves(request))
 
     def _mover(self, request: MigrateRequest) -> Mover:
-        matching = self._matching(request.where) if request.where is not None else None
+        matching = None
+        if request.where is not None:
+            matching = Condition(self._catalog, self._stores, self._engine, self._record, request.where).rows
         return Mover(self._catalog, self._stores, self._record, self._form, matching)
 
     def _moves(self, request: MigrateRequest) -> list[PlannedMove]:
@@ -98,37 +94,3 @@ class Migrator:
             schema = self._catalog.schemas([schema_id])[schema_id]
             self._forms[schema_id] = known_form(self._record, schema)
         return self._forms[schema_id]
-
-    def _matching(self, where: str) -> Matching:
-        """Return a function that finds the rows of a segment meeting `where`, by the engine's own rules.
-
-        Raises:
-            InvalidInputError: `where` is no condition on the rows of this table.
-            NotFoundError: `where` names a column that this table has not; the nearest is named.
-        """
-        from quantstore.query.mistakes.explain import locate
-        from quantstore.query.mistakes.rehearsal import check_condition
-        from quantstore.query.parse import parse_condition
-        from quantstore.query.preparer import Preparer
-
-        problem = f"where={where!r} is not a condition on the rows of table {self._record.name!r}."
-        check_condition(where, known_form(self._record))
-        if parse_condition(where) is None:
-            raise InvalidInputError(problem)
-        query = f'SELECT "_seq" FROM {quote(self._record.name)} WHERE ({where})'
-        try:
-            with self._catalog.view() as view:
-                statement = Preparer(self._engine).prepare(view, ReadRequest(query))
-        except (InvalidInputError, UnsupportedError) as error:
-            raise locate(error, where) from error
-        if len(statement.sources) != 1 or statement.views:
-            raise InvalidInputError(problem)
-        return lambda placed: self._rows(statement, placed)
-
-    def _rows(self, statement: Statement, placed: PlacedSegment) -> pa.Array:
-        source = statement.sources[0]
-        assert source.scan is not None  # noqa: S101 - the one table is a stored one
-        scan = replace(source.scan, choices=(Choice(placed, placed.primary),), left_out=())
-        alone = replace(statement, sources=(replace(source, scan=scan),))
-        tables = list(alone.run(self._engine, self._stores))
-        return pa.concat_tables(tables).column(0).combine_chunks()

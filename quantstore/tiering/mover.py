@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from quantstore.catalog.moves import moved_away
+from quantstore.catalog.conflicts import moved_away
 from quantstore.catalog.records import Attempt, MovedPiece, MovedSegment, Receipt
 from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach

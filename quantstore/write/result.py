@@ -17,7 +17,8 @@ class WriteResult:
         rows: Rows the write added (for a replay: when it first ran).
         deleted: Rows it removed.
         segments: Segments it added.
-        replayed: Whether nothing was added because the same write had been made before.
+        replayed: Whether nothing was changed because the same write had been made before.
+        dry_run: Whether nothing was changed because only a preview was asked for.
     """
 
     store: str
@@ -28,12 +29,14 @@ class WriteResult:
     deleted: int
     segments: int
     replayed: bool = False
+    dry_run: bool = False
 
     def __repr__(self) -> str:
         """Return store, table, tier, version and rows in one line."""
         gone = f", {self.deleted:,} rows removed" if self.deleted else ""
-        again = " (written before, nothing added)" if self.replayed else ""
+        again = " (written before, nothing changed)" if self.replayed else ""
+        only = " (dry run, nothing changed)" if self.dry_run else ""
         return (
             f"{self.store}: {self.table} -> {self.tier}, version {self.version}, {self.rows:,} rows in "
-            f"{self.segments} segment{'' if self.segments == 1 else 's'}{gone}{again}"
+            f"{self.segments} segment{'' if self.segments == 1 else 's'}{gone}{again}{only}"
         )

@@ -51,7 +51,9 @@ def write(catalog, *segments, **changes):
     attempt = catalog.attempts.register("write", "trades")
     with catalog.view() as view:
         record = view.table("trades")
-    return catalog.commits.write(attempt, commit_of(*segments, **{"table_id": record and record.table_id, **changes}))
+    return catalog.commits.write(
+        attempt, [commit_of(*segments, **{"table_id": record and record.table_id, **changes})]
+    )[0]
 
 
 def segments_of(catalog, version=None, wanted=EVERYTHING):
@@ -145,7 +147,7 @@ def test_an_attempt_ended_by_a_sweep_cannot_commit(catalog, clock):
     clock.advance(LEASE_SECONDS + 1)
     assert catalog.attempts.reap() == [attempt.attempt_id]
     with pytest.raises(ConflictError, match="lease ran out"):
-        catalog.commits.write(attempt, commit_of(new_segment()))
+        catalog.commits.write(attempt, [commit_of(new_segment())])
     assert catalog.snapshot().version == 0
 
 
@@ -155,7 +157,7 @@ def test_a_renewed_lease_outlives_the_first(catalog, clock):
     renewed = catalog.attempts.renew(attempt)
     clock.advance(LEASE_SECONDS * 0.8)
     assert catalog.attempts.reap() == []
-    assert catalog.commits.write(renewed, commit_of(new_segment())).version == 1
+    assert catalog.commits.write(renewed, [commit_of(new_segment())])[0].version == 1
 
 
 def test_the_lease_of_a_dead_process_ends_at_once(catalog):
@@ -173,7 +175,7 @@ def test_the_lease_of_a_dead_process_ends_at_once(catalog):
 
 def test_aborting_what_has_committed_changes_nothing(catalog):
     attempt = catalog.attempts.register("write", "trades")
-    catalog.commits.write(attempt, commit_of(new_segment()))
+    catalog.commits.write(attempt, [commit_of(new_segment())])
     assert catalog.attempts.abort(attempt) is False
     assert len(segments_of(catalog)) == 1
 

@@ -108,9 +108,9 @@ def perform(store: HybridStorageManager, write: Write, journal: Journal) -> None
 def shrink(buffer: int) -> None:
     """Cut streams and batches of moves at `buffer` bytes, so that small tables take the paths of large ones."""
     from quantstore.tiering import mover
-    from quantstore.write import writer
+    from quantstore.write import arrivals
 
-    writer.STREAM_BUFFER_BYTES = buffer
+    arrivals.STREAM_BUFFER_BYTES = buffer
     mover.BATCH_BYTES = 4 * buffer
 
 

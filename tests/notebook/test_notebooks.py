@@ -76,7 +76,7 @@ def test_quickstart_shows_what_it_says_and_can_be_run_again_by_a_new_kernel(tmp_
         notebook = execute(nbformat.read(QUICKSTART, 4), tmp_path)
         written = text_after(notebook, 'write_id="trades of the week"')
         assert f"version 1, {rows:,} rows" in written
-        assert ("written before, nothing added" in written) is (run == 1)
+        assert ("written before, nothing changed" in written) is (run == 1)
         query = text_after(notebook, "sum(price * size)")
         assert "2026-11-17" in query
         assert "2026-11-20" in query

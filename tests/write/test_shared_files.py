@@ -167,6 +167,11 @@ def test_a_catalog_from_before_files_were_shared(tmp_path: Path) -> None:
         store.write(ticks().drop_columns("asset_class"), "t")
     path = tmp_path / "catalog.sqlite"
     with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX copies_of_pins")
+        for name in ("pin_id", "subset"):
+            connection.execute(f"ALTER TABLE copies DROP COLUMN {name}")
+        connection.execute("DELETE FROM settings WHERE name = 'oldest_version'")
+        connection.execute("DELETE FROM table_names")
         connection.execute("ALTER TABLE copies DROP COLUMN sharers")
         connection.execute("ALTER TABLE copies DROP COLUMN file_bytes")
         connection.execute("DELETE FROM catalog_upgrades WHERE number > 2")

@@ -1,0 +1,1 @@
+"""Corrections: rows that are replaced, updated or deleted, by copy-on-write of the segments they are in."""

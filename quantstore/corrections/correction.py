@@ -1,0 +1,288 @@
+"""The write modes that take rows away: replace, upsert, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quantstore.catalog.records import Rewrite, TableRecord, WriteCommit
+from quantstore.catalog.segments import SegmentFilter
+from quantstore.core.segment import SEQ
+from quantstore.corrections.rewrite import Rewriter
+from quantstore.corrections.same import equal_rows
+from quantstore.corrections.scopes import ConditionScope, GroupScope, KeyScope, Mask, Scope
+from quantstore.errors import InvalidInputError
+from quantstore.query.assemble import concat
+from quantstore.query.condition import Condition
+from quantstore.query.plan import may_hold_symbol
+from quantstore.rows.columns import match_column
+from quantstore.rows.form import TableForm, known_form
+from quantstore.write.arrivals import Arrivals, conformed, content_digest
+from quantstore.write.partition import add_hidden
+
+if TYPE_CHECKING:
+    from quantstore.catalog.catalog import Catalog
+    from quantstore.core.segment import PlacedSegment
+    from quantstore.core.tier import Tier
+    from quantstore.query.engine import Engine
+    from quantstore.stores.base import SegmentStore
+    from quantstore.write.append import Incoming
+    from quantstore.write.request import WriteRequest
+    from quantstore.write.staging import Staging
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What corrections work with."""
+
+    catalog: Catalog
+    stores: Mapping[Tier, SegmentStore]
+    engine: Engine
+
+    def condition(self, record: TableRecord, where: str) -> Condition:
+        """Return a condition on the rows of a table."""
+        return Condition(self.catalog, self.stores, self.engine, record, where)
+
+    def rewriter(self, record: TableRecord) -> Rewriter:
+        """Return what rewrites the segments of a table."""
+        return Rewriter(self.catalog, self.stores, record, lambda number: self._form(record, number))
+
+    def _form(self, record: TableRecord, schema_id: int) -> TableForm:
+        return known_form(record, self.catalog.schemas([schema_id])[schema_id])
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """A segment of which the rows in `mask` go."""
+
+    placed: PlacedSegment
+    mask: Mask
+
+
+class Delete:
+    """Takes the rows away that meet a condition.
+
+    Args:
+        parts: What it works with.
+        record: The table.
+        request: Names the condition.
+    """
+
+    def __init__(self, parts: Parts, record: TableRecord, request: WriteRequest) -> None:
+        assert request.where is not None  # noqa: S101 - delete requires one
+        self._parts = parts
+        self._record = record
+        self._scope = ConditionScope(parts.condition(record, request.where))
+        self.request = request
+
+    most_rows = 0
+
+    def prepare(self, staging: Staging) -> WriteCommit:
+        """Write what is left of the segments that lose rows, and return the commit."""
+        form = known_form(self._record)
+        rewriter = self._parts.rewriter(self._record)
+        found = _Found(self._parts, self._record, self._scope, rewriter)
+        rewrites = tuple(rewriter.without(one.placed, one.mask, staging) for one in found.touched)
+        return WriteCommit(
+            spec=form.spec,
+            schema=form.stored(),
+            table_id=self._record.table_id,
+            operation="delete",
+            tier=self.request.tier,
+            segments=(),
+            rows=0,
+            content=f"where {self.request.where}",
+            write_id=self.request.write_id,
+            rewrites=rewrites,
+            scope=found.wanted,
+            planned_version=found.version,
+            expected_version=self.request.expected_version,
+            lineage={"where": self.request.where},
+        )
+
+
+class Correction:
+    """A `replace` or `upsert` write: takes rows away and adds a frame's in one commit.
+
+    The frame is held in memory. Where what would go is what would come, nothing is changed.
+
+    Args:
+        parts: What it works with.
+        incoming: The frame's rows.
+        request: What is asked for.
+        first_ordinal: Number of the first row among those its commit adds to the table.
+
+    Raises:
+        InvalidInputError: The rows do not fit the table, its key, or the condition of the request.
+    """
+
+    def __init__(self, parts: Parts, incoming: Incoming, request: WriteRequest, first_ordinal: int = 0) -> None:
+        self._parts = parts
+        self.incoming = incoming
+        self._first = first_ordinal
+        self.request = request
+        self._form = self._with_key(incoming.form)
+        wishes = request.wishes
+        tables = [
+            add_hidden(table, self._form, wishes.asset_class)
+            for table in conformed(incoming.source, self._form, tz=wishes.tz)
+            if table.num_rows
+        ]
+        self._full = pa.concat_tables(tables) if tables else _no_rows(self._form)
+        self._scope = self._find_scope()
+
+    @property
+    def most_rows(self) -> int:
+        """The rows of the frame."""
+        return int(self._full.num_rows)
+
+    def prepare(self, staging: Staging) -> WriteCommit:
+        """Make the new rows and what is left of the old segments durable, and return the commit."""
+        request, record = self.request, self.incoming.record
+        full = self._full
+        rewrites: tuple[Rewrite, ...] = ()
+        wanted: SegmentFilter | None = None
+        version = self.incoming.version
+        changes_nothing = False
+        if record is not None and record.schema is not None and self._scope is not None:
+            rewriter = self._parts.rewriter(record)
+            found = _Found(self._parts, record, self._scope, rewriter)
+            version, wanted = found.version, found.wanted
+            touched, full = self._without_same(found.touched, rewriter)
+            rewrites = tuple(rewriter.without(one.placed, one.mask, staging) for one in touched)
+            changes_nothing = bool(self._full.num_rows) and not rewrites and not full.num_rows
+        arrivals = Arrivals(staging, self._parts.stores[request.tier], request.tier, self._form, self._first)
+        arrivals.add(full)
+        commit = self.incoming.commit(
+            request,
+            segments=tuple(arrivals.segments),
+            rows=arrivals.rows,
+            content=self._content,
+            rewrites=rewrites,
+            scope=wanted,
+            changes_nothing=changes_nothing,
+        )
+        return replace(commit, spec=self._form.spec, planned_version=version)
+
+    def _with_key(self, form: TableForm) -> TableForm:
+        """Return the form with the key an upsert goes by.
+
+        Raises:
+            InvalidInputError: There is none.
+        """
+        if self.request.mode != "upsert" or form.spec.key:
+            return form
+        wished = self.request.wishes.key
+        if wished is None:
+            raise InvalidInputError(
+                f"Table {form.spec.name!r} has no key, so an upsert cannot tell which rows to update; give it one with "
+                "the first upsert, such as key=['ts', 'symbol'], or use mode='replace'.",
+                table=form.spec.name,
+            )
+        key = tuple(match_column(form.schema, name, form.spec.name) for name in wished)
+        return replace(form, spec=replace(form.spec, key=key))
+
+    def _find_scope(self) -> Scope | None:
+        request, record = self.request, self.incoming.record
+        if request.mode == "upsert":
+            return KeyScope(self._full, self._form, self._form.spec.key) if self._full.num_rows else None
+        if request.where is None:
+            return GroupScope(self._full, self._form) if self._full.num_rows else None
+        if record is None or record.schema is None:
+            raise InvalidInputError(
+                f"Table {request.table!r} has no rows yet, so where= means nothing; leave it out.", table=request.table
+            )
+        condition = self._parts.condition(record, request.where)
+        self._refuse_outside(condition)
+        return ConditionScope(condition)
+
+    def _refuse_outside(self, condition: Condition) -> None:
+        rows = self._full.num_rows
+        numbered = self._full.append_column(SEQ, pa.array(np.arange(rows)))
+        inside = condition.rows_of(numbered)
+        if len(inside) < rows:
+            outside = np.setdiff1d(np.arange(rows), inside.to_numpy())
+            raise InvalidInputError(
+                f"{len(outside)} of the frame's {rows} rows do not meet where={self.request.where!r} (the first is row "
+                f"{outside[0]}); a replace writes only rows of the scope that it clears. Widen where= or drop them.",
+                table=self.request.table,
+            )
+
+    @cached_property
+    def _content(self) -> str:
+        return _digest(self._form, self._full)
+
+    def _without_same(self, touched: list[_Touched], rewriter: Rewriter) -> tuple[list[_Touched], pa.Table]:
+        """Return what goes and what comes, without the rows that would come back as they are."""
+        full = self._full
+        if isinstance(self._scope, KeyScope):
+            return self._without_unchanged(touched, rewriter, self._scope)
+        return ([], full.slice(0, 0)) if self._is_same(touched, rewriter) else (touched, full)
+
+    def _is_same(self, touched: list[_Touched], rewriter: Rewriter) -> bool:
+        """Whether the rows that go are, in the order they came in, those that come."""
+        if not touched or sum(int(one.mask.sum()) for one in touched) != self._full.num_rows:
+            return False
+        gone = concat([rewriter.read(one.placed).filter(pa.array(one.mask)) for one in touched])
+        gone = gone.take(pc.sort_indices(gone.column(SEQ)))
+        return _digest(self._form, gone.select(self._full.column_names)) == self._content
+
+    def _without_unchanged(
+        self, touched: list[_Touched], rewriter: Rewriter, scope: KeyScope
+    ) -> tuple[list[_Touched], pa.Table]:
+        """Leave out the keys that have one row, which is the frame's."""
+        full = self._full
+        found = [np.flatnonzero(one.mask) for one in touched]
+        old = [rewriter.read(one.placed).take(pa.array(rows)) for one, rows in zip(touched, found, strict=True)]
+        at = [scope.positions(rows) for rows in old]
+        counts = np.bincount(np.concatenate([*at, np.zeros(0, np.int64)]), minlength=full.num_rows)
+        unchanged = np.zeros(full.num_rows, np.bool_)
+        kept = []
+        for one, rows, table, positions in zip(touched, found, old, at, strict=True):
+            same = equal_rows(table.select(full.column_names), full.take(pa.array(positions)))
+            same &= counts[positions] == 1
+            unchanged[positions[same]] = True
+            mask = one.mask.copy()
+            mask[rows[same]] = False
+            if mask.any():
+                kept.append(replace(one, mask=mask))
+        return kept, full.filter(pa.array(~unchanged)) if unchanged.any() else full
+
+
+class _Found:
+    """The segments that have rows in a scope, at one version."""
+
+    def __init__(self, parts: Parts, record: TableRecord, scope: Scope, rewriter: Rewriter) -> None:
+        self._scope = scope
+        self._rewriter = rewriter
+        with parts.catalog.view() as view:
+            self.version = view.snapshot.version
+            self.wanted = scope.wanted(view)
+            candidates = view.segments(record.table_id, self.wanted)
+        self._candidates = [one for one in candidates if may_hold_symbol(one, self.wanted.symbols)]
+
+    @cached_property
+    def touched(self) -> list[_Touched]:
+        """The segments that have such rows."""
+        found = []
+        for placed in self._candidates:
+            mask = self._scope.mask(placed, self._rewriter.read(placed, self._scope.columns))
+            if mask.any():
+                found.append(_Touched(placed, mask))
+        return found
+
+
+def _no_rows(form: TableForm) -> pa.Table:
+    return form.schema.empty_table().select([name for name in form.schema.names if name != SEQ])
+
+
+def _digest(form: TableForm, rows: pa.Table) -> str:
+    digest = content_digest(form)
+    digest.update(rows)
+    return digest.hexdigest()

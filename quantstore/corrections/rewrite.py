@@ -1,0 +1,102 @@
+"""Copy-on-write: a segment without the rows that go, in the tier the segment is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from quantstore.catalog.conflicts import moved_away
+from quantstore.catalog.records import Rewrite
+from quantstore.core.segment import SEQ, SEQ_VERSION_SHIFT, NewCopy, NewSegment
+from quantstore.errors import IntegrityError
+from quantstore.query.relations import damaged
+from quantstore.stores.base import Part, Selection
+from quantstore.write.partition import piece_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from quantstore.catalog.catalog import Catalog
+    from quantstore.catalog.records import TableRecord
+    from quantstore.core.segment import PlacedSegment
+    from quantstore.core.tier import Tier
+    from quantstore.corrections.scopes import Mask
+    from quantstore.rows.form import TableForm
+    from quantstore.stores.base import SegmentStore
+    from quantstore.write.staging import Staging
+
+
+class Rewriter:
+    """Reads segments of one table and writes what is left of them.
+
+    Args:
+        catalog: Knows whether a segment was moved away.
+        stores: By tier.
+        record: The table.
+        form: Returns the form in which a schema id keeps rows.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        stores: Mapping[Tier, SegmentStore],
+        record: TableRecord,
+        form: Callable[[int], TableForm],
+    ) -> None:
+        self._catalog = catalog
+        self._stores = stores
+        self._record = record
+        self._form = form
+
+    def read(self, placed: PlacedSegment, columns: tuple[str, ...] | None = None) -> pa.Table:
+        """Return rows of a segment, all columns or some, `_seq` included.
+
+        Raises:
+            IntegrityError: The copy is damaged or gone.
+            OutpacedError: Another process has moved the segment.
+        """
+        form = self._form(placed.segment.schema_id)
+        names = None if columns is None else tuple(dict.fromkeys([*columns, SEQ]))
+        copy = placed.primary
+        with self._reading(placed):
+            return self._stores[copy.tier].read(form.layout, copy, placed.segment.partition, Selection(names))
+
+    @contextmanager
+    def _reading(self, placed: PlacedSegment) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            if not self._catalog.is_live_copy(placed.primary.copy_id):
+                raise moved_away(self._record.name, placed.segment.partition) from error
+            raise damaged(self._record.name, placed, placed.primary, error) from error
+
+    def without(self, placed: PlacedSegment, mask: Mask, staging: Staging) -> Rewrite:
+        """Write a segment's rows, but those in `mask`, and return the rewrite."""
+        rows = self.read(placed)
+        versions = np.unique(rows.column(SEQ).to_numpy()[mask] >> SEQ_VERSION_SHIFT).tolist()
+        removed = int(mask.sum())
+        rest: tuple[NewSegment, ...] = ()
+        if removed < rows.num_rows:
+            rest = (self._write(placed, rows.filter(pa.array(~mask)), staging),)
+        return Rewrite(placed, removed, tuple(versions), rest)
+
+    def _write(self, placed: PlacedSegment, rows: pa.Table, staging: Staging) -> NewSegment:
+        form = self._form(placed.segment.schema_id)
+        partition, tier = placed.segment.partition, placed.primary.tier
+        store = self._stores[tier]
+        part = Part(staging.place(form.spec, partition, tier), rows, partition)
+        (made,) = staging.write(store, form.layout, [part])
+        copy = NewCopy(
+            tier=tier,
+            store=store.name,
+            location=made.location,
+            codec=store.capabilities.codec,
+            size_bytes=made.size_bytes,
+            checksum=made.checksum,
+            seq_base=0,
+        )
+        return NewSegment(partition, piece_stats(rows, form.layout), copy)

@@ -1,0 +1,65 @@
+"""What every verb works with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from quantstore.errors import AccessDeniedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from quantstore.catalog.catalog import Catalog
+    from quantstore.catalog.records import TableRecord
+    from quantstore.core.tier import Tier
+    from quantstore.query.engine import Engine
+    from quantstore.query.reader import Reader
+    from quantstore.stores.base import SegmentStore
+    from quantstore.write.committer import Committer
+
+
+class Verbs:
+    """The parts of a store; verbs are a line or two into them.
+
+    Attributes:
+        metadata_catalog: The catalog.
+        name: How the store is shown.
+    """
+
+    metadata_catalog: Catalog
+    name: str
+    _stores: Mapping[Tier, SegmentStore]
+    _engine: Engine
+    _reader: Reader
+    _committer: Committer
+
+    def _record(self, name: str) -> TableRecord:
+        from quantstore.query.resolve import unknown_table
+
+        with self.metadata_catalog.view() as view:
+            record = view.table(str(name))
+            if record is None:
+                raise unknown_table(view, str(name))
+            return record
+
+    def _form(self, schema_id: int) -> Any:
+        from quantstore.rows.form import known_form
+
+        record, schema = self.metadata_catalog.schema_owner(schema_id)
+        return known_form(record, schema)
+
+    def _require_writable(self, verb: str) -> None:
+        """Refuse a store that is open read-only.
+
+        Raises:
+            AccessDeniedError: It is.
+        """
+        if self.metadata_catalog.read_only:
+            raise AccessDeniedError(f"The store is open read-only; open it with read_only=False to {verb}.")
+
+
+def names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return one name or several as a tuple of texts."""
+    if value is None:
+        return None
+    return (value,) if isinstance(value, str) else tuple(str(one) for one in value)

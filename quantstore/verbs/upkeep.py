@@ -1,0 +1,78 @@
+"""Upkeep: moving, proving, cleaning."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from quantstore.core.duration import parse_duration_ns
+from quantstore.core.tier import ALL_TIERS, parse_tier
+from quantstore.verbs.base import Verbs
+
+if TYPE_CHECKING:
+    from quantstore.catalog.records import Receipt
+    from quantstore.maintenance.audit import AuditReport
+    from quantstore.maintenance.sweep import SweepResult
+    from quantstore.tiering.planner import ProposedMove
+
+
+class UpkeepVerbs(Verbs):
+    """migrate, audit, sweep."""
+
+    def migrate(
+        self,
+        table: str,
+        src_tier: str,
+        dst_tier: str,
+        *,
+        where: str | None = None,
+        before: Any = None,
+        dry_run: bool = False,
+    ) -> list[Receipt] | list[ProposedMove]:
+        """Move a table's rows from one tier to another: copy, read back, compare, commit.
+
+        What was moved stays readable throughout; the old bytes go with a later `sweep`.
+
+        Args:
+            table: The table.
+            src_tier: Tier to take from, or `any`.
+            dst_tier: Tier to bring to.
+            where: SQL condition on rows; a segment it cuts is split.
+            before: Only rows with an event time before this.
+            dry_run: Whether only to return what would move.
+
+        Returns:
+            A receipt per segment moved, or with `dry_run` a proposal per segment.
+
+        Raises:
+            NotFoundError: No such table.
+            IntegrityError: A source is damaged, or a copy reads back differently; nothing of it was changed.
+        """
+        from quantstore.query.literals import time_range
+        from quantstore.rows.form import known_form
+        from quantstore.tiering.migrate import MigrateRequest, Migrator
+
+        sources = ALL_TIERS if str(src_tier).lower() == "any" else (parse_tier(src_tier),)
+        destination = parse_tier(dst_tier)
+        record = self._record(table)
+        form = known_form(record)
+        span = time_range(None, before, form.spec.time, form.schema.field(form.spec.time).type, "before")
+        migrator = Migrator(self.metadata_catalog, self._stores, self._engine, record)
+        request = MigrateRequest(sources, destination, where, span)
+        if dry_run:
+            return migrator.propose(request)
+        self._require_writable("migrate")
+        return migrator.run(request)
+
+    def audit(self) -> AuditReport:
+        """Read every copy from first to last byte, prove every move again, and report what is wrong."""
+        from quantstore.maintenance.audit import Auditor
+
+        return Auditor(self.metadata_catalog, self._stores, self._form).run()
+
+    def sweep(self, grace: str | float | timedelta = "1h") -> SweepResult:
+        """Delete bytes nothing reaches: copies superseded for longer than `grace`, leftovers of dead processes."""
+        from quantstore.maintenance.sweep import sweep
+
+        self._require_writable("sweep")
+        return sweep(self.metadata_catalog, self._stores, parse_duration_ns(grace, "grace"))
