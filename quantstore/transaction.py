@@ -83,9 +83,9 @@ class Transaction:
         if mode != "append" and before:
             raise _out_of_order(table, f"mode={mode!r}")
         operation = self._open(df, request, before[-1] if before else None, self._rows(before))
-        self._add(table, operation)
         if mode == "append":
             operation.prepare(self._staged())
+        self._tables.setdefault(table.casefold(), []).append(operation)
 
     def delete(self, table: str, where: str) -> None:
         """Add a delete of the rows that meet a condition, as they were before the transaction.
@@ -106,9 +106,6 @@ class Transaction:
         if self._is_over:
             raise InvalidInputError("The transaction is over; begin another one.")
         return self._tables.get(check_name(table).casefold(), [])
-
-    def _add(self, table: str, operation: Operation) -> None:
-        self._tables.setdefault(table.casefold(), []).append(operation)
 
     def _staged(self) -> Staging:
         if self._staging is None:
