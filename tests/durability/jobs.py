@@ -68,7 +68,8 @@ def work(
         for operation in operations(random.Random(seed), first_write):
             step_word.put(OUTSIDE)
             if isinstance(operation, Write):
-                perform(store, operation, lines)
+                if operation.where is None or operation.table in store.tables():
+                    perform(store, operation, lines)
             elif operation["name"] == "sweep":
                 store.sweep(grace=0)
             elif operation["table"] in store.tables():
@@ -81,7 +82,8 @@ def operations(chance: random.Random, first_write: int) -> Iterator[Write | dict
     """Yield operations without end."""
     write = first_write
     while True:
-        kind = chance.choices(("append", "stream", "overwrite", "migrate", "sweep"), (4, 2, 1, 5, 3))[0]
+        kinds = ("append", "stream", "overwrite", "replace", "delete", "migrate", "sweep")
+        kind = chance.choices(kinds, (4, 2, 1, 2, 1, 5, 3))[0]
         table = chance.choice(TABLES)
         if kind == "sweep":
             yield {"name": "sweep"}
@@ -97,10 +99,10 @@ def operations(chance: random.Random, first_write: int) -> Iterator[Write | dict
                 "condition": _condition(chance),
             }
         else:
-            rows = chance.randint(1, 250)
-            mode = "overwrite" if kind == "overwrite" else "append"
+            rows = 0 if kind == "delete" else chance.randint(1, 250)
+            mode = "append" if kind == "stream" else kind
             batches = chance.randint(2, 4) if kind == "stream" else 0
-            yield Write(write, table, chance.choice(TIERS), rows, mode, batches)
+            yield Write(write, table, chance.choice(TIERS), rows, mode, batches, max(0, write - chance.randint(1, 5)))
             write += 1
 
 
@@ -136,7 +138,9 @@ def scenario(root: str, journal: str, counts: str | None = None) -> None:
         perform(store, Write(2, "marks", "warm", 20), lines)
         store.migrate("marks", "warm", "cold")
         store.sweep(grace=0)
-        perform(store, Write(3, "trades", "cold", 30, mode="overwrite"), lines)
+        perform(store, Write(3, "trades", "warm", 40, mode="replace", first=1), lines)
+        perform(store, Write(4, "trades", "hot", 0, mode="delete", first=0), lines)
+        perform(store, Write(5, "trades", "cold", 30, mode="overwrite"), lines)
         store.migrate("trades", "cold", "hot")
         store.sweep(grace=0)
     if counts is not None:

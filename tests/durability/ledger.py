@@ -37,7 +37,7 @@ class Ledger:
         assert self.pending is not None
         assert self.pending["write"] == event["done"]
         assert event["replayed"] == bool(self.landed), "a write made again was added twice, or taken for another"
-        if not self.landed:
+        if not self.landed and event["is_change"]:
             self._enter(self.pending, event["version"])
         self.pending = self.landed = None
 
@@ -63,7 +63,13 @@ class Ledger:
 def applied(state: Any, write: dict[str, Any]) -> Any:
     """Return `state` after a write."""
     after = deepcopy(state)
+    table, first = write["table"], write["first"]
     if write["mode"] == "overwrite":
-        after[write["table"]] = []
-    after[write["table"]].append([write["write"], write["rows"]])
+        after[table] = []
+    elif write["mode"] == "replace":
+        after[table] = [one for one in after[table] if one[0] < first]
+    elif write["mode"] == "delete":
+        after[table] = [one for one in after[table] if one[0] != first]
+    if write["rows"]:
+        after[table].append([write["write"], write["rows"]])
     return after

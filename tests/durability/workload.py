@@ -68,7 +68,10 @@ def open_store(root: str | Path, **options: Any) -> HybridStorageManager:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A write: its number, where to, how many rows, in how many batches (0: as a frame, not as a stream)."""
+    """A write: its number, where to, how many rows, in how many batches (0: as a frame, not as a stream).
+
+    A `replace` takes all writes from number `first` on away, a `delete` just that one.
+    """
 
     write: int
     table: str
@@ -76,6 +79,13 @@ class Write:
     rows: int
     mode: str = "append"
     batches: int = 0
+    first: int = 0
+
+    @property
+    def where(self) -> str | None:
+        """The condition on what is taken away."""
+        low, high = self.first * IDS_PER_WRITE, (self.first + 1) * IDS_PER_WRITE
+        return {"replace": f"id >= {low}", "delete": f"id >= {low} AND id < {high}"}.get(self.mode)
 
     def data(self) -> Any:
         """Return the rows as the store shall get them."""
@@ -100,9 +110,14 @@ class Journal:
 def perform(store: HybridStorageManager, write: Write, journal: Journal) -> None:
     """Make a write and report it before and after."""
     journal.note(begin=asdict(write))
-    result = store.write(write.data(), write.table, write.tier, mode=write.mode, write_id=f"write-{write.write}")
+    name, where = f"write-{write.write}", write.where
+    if write.mode == "delete":
+        result = store.delete(write.table, where, write_id=name)
+    else:
+        result = store.write(write.data(), write.table, write.tier, mode=write.mode, where=where, write_id=name)
     assert result.rows == write.rows
-    journal.note(done=write.write, version=result.version, replayed=result.replayed)
+    is_change = bool(result.rows or result.deleted)
+    journal.note(done=write.write, version=result.version, replayed=result.replayed, is_change=is_change)
 
 
 def shrink(buffer: int) -> None:
