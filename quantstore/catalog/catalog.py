@@ -12,19 +12,25 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, select
 
-from quantstore.catalog import schema, snapshots
+from quantstore.catalog import forms, kept, schema, snapshots
 from quantstore.catalog.access import Access
 from quantstore.catalog.attempts import Attempts
 from quantstore.catalog.commits import Commits
+from quantstore.catalog.compactions import Compactions
 from quantstore.catalog.database import Database
+from quantstore.catalog.expiry import Expiry
 from quantstore.catalog.garbage import Garbage
-from quantstore.catalog.moves import Moves, receipt_columns
+from quantstore.catalog.history import History
+from quantstore.catalog.marks import Marks
+from quantstore.catalog.moves import Moves
+from quantstore.catalog.receipts import receipt_columns
 from quantstore.catalog.records import Change, Receipt, Snapshot, TableRecord
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter, count_segments, every_segment, find_segments
 from quantstore.core.clock import Clock, SystemClock
 from quantstore.core.segment import PlacedSegment
 from quantstore.core.table import TableSchema
 from quantstore.core.tier import Tier
+from quantstore.errors import AccessDeniedError
 
 _REMEMBERED = 256
 _Found = TypeVar("_Found")
@@ -33,19 +39,46 @@ _Found = TypeVar("_Found")
 class View:
     """One consistent view of the catalog, valid inside `Catalog.view()`."""
 
-    def __init__(self, connection: Connection, snapshot: Snapshot, newest: int, known: _Known) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        newest: int,
+        known: _Known,
+        readable: frozenset[int] | None = None,
+    ) -> None:
         self._connection = connection
         self._newest = newest
         self._known = known
+        self._readable = readable
         self.snapshot = snapshot
 
     def table(self, name: str) -> TableRecord | None:
-        """Return the table called `name`, or None."""
+        """Return the table called `name`, or None.
+
+        Raises:
+            NotFoundError: The version has expired, and no hold keeps it of this table.
+        """
         version = self.snapshot.version
-        return self._known.get(
-            ("table", name.casefold(), version, self._newest),
-            lambda: snapshots.find_table(self._connection, name, version),
+        return self._checked(
+            self._known.get(
+                ("table", name.casefold(), version, self._newest),
+                lambda: snapshots.find_table(self._connection, name, version),
+            )
         )
+
+    def table_by_id(self, table_id: int) -> TableRecord | None:
+        """Return a table as it was at this version, whatever its name was; None where it was not made yet.
+
+        Raises:
+            NotFoundError: The version has expired, and no hold keeps it of this table.
+        """
+        return self._checked(snapshots.table_at(self._connection, table_id, self.snapshot.version))
+
+    def _checked(self, record: TableRecord | None) -> TableRecord | None:
+        if record is not None and self._readable is not None and record.table_id not in self._readable:
+            raise kept.expired(self._connection, self.snapshot.version)
+        return record
 
     @property
     def is_newest(self) -> bool:
@@ -57,8 +90,26 @@ class View:
         return self.table(name) is None and snapshots.find_table(self._connection, name, self._newest) is not None
 
     def table_names(self) -> list[str]:
-        """Return the names of all tables, sorted."""
-        return snapshots.table_names(self._connection, self.snapshot.version)
+        """Return the names of all tables, sorted; of a version that has expired, those that holds keep."""
+        return snapshots.table_names(self._connection, self.snapshot.version, self._readable)
+
+    def schemas(self, schema_ids: frozenset[int]) -> dict[int, TableSchema]:
+        """Return schemas by number."""
+        return self._known.get(("schemas", schema_ids), lambda: forms.schemas_by_id(self._connection, schema_ids))
+
+    def schemas_before(self, record: TableRecord) -> tuple[TableSchema, ...]:
+        """Return the schemas a table had before the one it has, newest first."""
+        schema_id = record.schema_id
+        if schema_id is None:
+            return ()
+        return self._known.get(
+            ("schemas before", record.table_id, schema_id),
+            lambda: forms.schemas_before(self._connection, record.table_id, schema_id),
+        )
+
+    def schema_of_write(self, table_id: int, write_id: str) -> TableSchema | None:
+        """Return the schema a table had once the write called `write_id` was made; None where there was none."""
+        return forms.schema_of_write(self._connection, table_id, write_id)
 
     def segments(self, table_id: int, wanted: SegmentFilter = EVERYTHING) -> list[PlacedSegment]:
         """Return the segments of a table that pass `wanted`, oldest first."""
@@ -119,24 +170,47 @@ class Catalog:
         self.clock = clock or SystemClock()
         self._known = _Known()
         self._database = Database(self.path, create=create, read_only=read_only, before_making=before_making)
-        self.attempts = Attempts(self._database, self.clock)
-        self.commits = Commits(self._database, self.clock)
-        self.moves = Moves(self._database, self.clock)
-        self.garbage = Garbage(self._database, self.clock)
-        self.access = Access(self._database, self.clock)
+        self._open_parts(self._database)
+
+    def _open_parts(self, database: Database) -> None:
+        self.attempts = Attempts(database, self.clock)
+        self.commits = Commits(database, self.clock)
+        self.moves = Moves(database, self.clock)
+        self.compactions = Compactions(database, self.clock)
+        self.garbage = Garbage(database, self.clock)
+        self.access = Access(database, self.clock)
+        self.marks = Marks(database, self.clock)
+        self.history = History(database, self.clock)
+        self.expiry = Expiry(database, self.clock)
 
     @property
     def read_only(self) -> bool:
         """Whether every change is refused."""
         return self._database.read_only
 
+    def require_writable(self, verb: str) -> None:
+        """Refuse what changes the store, where it may not be changed.
+
+        Raises:
+            AccessDeniedError: It is open read-only.
+        """
+        if self.read_only:
+            raise AccessDeniedError(f"The store is open read-only; open it with read_only=False to {verb}.")
+
     @contextmanager
     def view(self, version: int | None = None) -> Iterator[View]:
-        """Open a consistent view of `version` (default: the newest)."""
+        """Open a consistent view of `version` (default: the newest).
+
+        Raises:
+            NotFoundError: The version has expired.
+        """
         with self._database.read() as connection:
             now = snapshots.current(connection)
-            snapshot = now if version is None else Snapshot(version, now.generation)
-            yield View(connection, snapshot, now.version, self._known)
+            if version is None:
+                yield View(connection, now, now.version, self._known)
+            else:
+                readable = kept.readable_tables(connection, version, self.clock.now_ns())
+                yield View(connection, Snapshot(version, now.generation), now.version, self._known, readable)
 
     def snapshot(self) -> Snapshot:
         """Return the newest version and placement generation."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, update
 
 from quantstore.catalog import schema, snapshots
 from quantstore.catalog.attempts import commit_attempt, require_open
-from quantstore.catalog.conflicts import require_same_form, require_scope, require_version
+from quantstore.catalog.conflicts import require_same_form, require_same_table, require_scope, require_version
 from quantstore.catalog.database import Database
 from quantstore.catalog.inserts import (
     commit_time,
@@ -23,7 +23,7 @@ from quantstore.catalog.inserts import (
 from quantstore.catalog.records import Attempt, TableRecord, WriteCommit, WriteOutcome
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
-from quantstore.core.table import TableSchema, TableSpec
+from quantstore.core.table import Grain, TableSchema, TableSpec
 from quantstore.core.tier import Tier
 from quantstore.errors import ConflictError, InvalidInputError
 
@@ -96,6 +96,7 @@ def _unchanged(connection: Connection, table: TableRecord | None, commit: WriteC
     Raises:
         ConflictError: It cannot be made as things stand.
     """
+    require_same_table(table, commit)
     if table is None:
         return None
     earlier = _find_replay(connection, table, commit) or _find_repeat(connection, table, commit)
@@ -121,7 +122,8 @@ def _insert_write(
 ) -> WriteOutcome:
     table_id = table.table_id if table else insert_table(connection, commit.spec, version)
     schema_id = table.schema_id if table else None
-    if schema_id is None:
+    evolves = commit.evolves and commit.schema_id == schema_id
+    if schema_id is None or evolves:
         schema_id = insert_schema(connection, table_id, commit.schema, version)
     deleted = _remove_all(connection, table_id, version) if commit.removes_all else 0
     added = [(new, schema_id) for new in commit.segments]
@@ -143,6 +145,7 @@ def _insert_write(
             time=commit.spec.time,
             symbol=commit.spec.symbol,
             key=json.dumps(commit.spec.key),
+            **({} if commit.spec.grain is Grain.AUTO else {"grain": commit.spec.grain.value}),
         )
     )
     insert_change(
@@ -159,7 +162,7 @@ def _insert_write(
         lineage=commit.lineage,
         is_live=commit.rows > 0,
     )
-    return WriteOutcome(version, commit.rows, deleted, len(added))
+    return WriteOutcome(version, commit.rows, deleted, len(added), evolved=evolves)
 
 
 def _find_replay(connection: Connection, table: TableRecord, commit: WriteCommit) -> WriteOutcome | None:
@@ -189,7 +192,7 @@ def _find_repeat(connection: Connection, table: TableRecord, commit: WriteCommit
     ch = schema.changes.c
     row = connection.execute(
         select(schema.changes)
-        .where(ch.table_id == table.table_id, ch.content == commit.content, ch.is_live)
+        .where(ch.table_id == table.table_id, ch.content.in_([commit.content, *commit.contents_before]), ch.is_live)
         .order_by(ch.version.desc())
         .limit(1)
     ).one_or_none()

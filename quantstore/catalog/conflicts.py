@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from sqlalchemy import Connection, func, select
 
 from quantstore.catalog import schema
 from quantstore.catalog.records import TableRecord, WriteCommit
 from quantstore.catalog.segments import has_newcomers
 from quantstore.core.segment import Partition, PlacedSegment
+from quantstore.core.table import Grain
 from quantstore.errors import ConflictError
+
+_MOST_VALUES = 500
 
 
 class OutpacedError(ConflictError):
@@ -20,15 +26,58 @@ def require_same_form(table: TableRecord, commit: WriteCommit) -> None:
 
     Raises:
         ConflictError: It was made, or given other columns, by another writer.
+        OutpacedError: It was given other columns, which the write may follow once it is planned anew.
     """
     if commit.must_create and table.is_written:
         raise ConflictError(f"Table {table.name!r} exists already; use mode='append' or 'overwrite'.", table=table.name)
     known_before = commit.table_id == table.table_id
-    same_form = table.schema is None or table.schema.arrow == commit.schema.arrow
-    if not same_form or (not known_before and table.spec != commit.spec):
+    _require_newest_form(table, commit)
+    same_form = _same_grain(table.spec.grain, commit.spec.grain)
+    same_spec = known_before or replace(table.spec, grain=commit.spec.grain) == commit.spec
+    if not (same_form and same_spec):
         raise ConflictError(
             f"Table {table.name!r} was given another form by a writer at the same time; write again.",
             table=table.name,
+        )
+
+
+def _require_newest_form(table: TableRecord, commit: WriteCommit) -> None:
+    """Check that a table has no other columns than those a write was planned on.
+
+    A write that adds no rows needs none, and one that makes the very change another has made needs not make it.
+
+    Raises:
+        OutpacedError: It has.
+    """
+    known, planned = table.schema, commit.schema
+    if known is None or commit.schema_id == table.schema_id or not (commit.rows or commit.evolves):
+        return
+    same = known.arrow == planned.arrow
+    if commit.schema_id is not None:
+        same = same and known.frame.get("categories") == planned.frame.get("categories")
+    if not same:
+        raise OutpacedError(
+            f"Table {table.name!r} was given other columns by another process at the same time; nothing was changed. "
+            "Write again.",
+            table=table.name,
+        )
+
+
+def _same_grain(known: Grain, used: Grain) -> bool:
+    return known is used or Grain.AUTO in {known, used}
+
+
+def require_same_table(table: TableRecord | None, commit: WriteCommit) -> None:
+    """Check that a name still is that of the table a write was made for.
+
+    Raises:
+        ConflictError: The table was dropped or renamed, and another may have its name.
+    """
+    if commit.table_id is not None and (table is None or table.table_id != commit.table_id):
+        raise ConflictError(
+            f"Table {commit.spec.name!r} was dropped or renamed by another process at the same time; nothing was "
+            "changed. Look at store.tables() and decide.",
+            table=commit.spec.name,
         )
 
 
@@ -90,6 +139,33 @@ def require_unmoved(connection: Connection, table: TableRecord, source: PlacedSe
         raise moved_away(table.name, source.segment.partition)
     removed: int | None = segment.removed_version
     return removed
+
+
+def require_all_live(connection: Connection, table: TableRecord, sources: Sequence[PlacedSegment]) -> None:
+    """Check that segments and their copies still stand as they were read, and that no version has removed them.
+
+    Raises:
+        OutpacedError: One does not.
+    """
+    s, c = schema.segments.c, schema.copies.c
+    for start in range(0, len(sources), _MOST_VALUES):
+        some = sources[start : start + _MOST_VALUES]
+        ids = [one.segment.segment_id for one in some]
+        live = set(
+            connection.execute(
+                select(s.segment_id).where(
+                    s.segment_id.in_(ids), s.retired_generation.is_(None), s.removed_version.is_(None)
+                )
+            ).scalars()
+        )
+        standing = set(
+            connection.execute(
+                select(c.copy_id).where(c.segment_id.in_(ids), c.condemned_generation.is_(None))
+            ).scalars()
+        )
+        for one in some:
+            if one.segment.segment_id not in live or not standing.issuperset(copy.copy_id for copy in one.copies):
+                raise moved_away(table.name, one.segment.partition)
 
 
 def moved_away(table: str, partition: Partition) -> OutpacedError:

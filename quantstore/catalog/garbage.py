@@ -8,13 +8,16 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from quantstore.catalog import schema, snapshots
+from quantstore.catalog import kept, schema, snapshots
 from quantstore.catalog.database import Database
 from quantstore.catalog.records import GarbageCopy, Snapshot
 from quantstore.core.clock import Clock
 from quantstore.core.process import ProcessId, is_dead, this_process
 
 READER_LEASE_SECONDS = 600
+_NO_COPIES = 2**62
+"""The generation of a reader that keeps its version and no copies: none is condemned after it."""
+_MANY = 500
 _c, _r = schema.copies.c, schema.readers.c
 
 
@@ -39,7 +42,9 @@ class Garbage:
             free = [row for row in rows if oldest_reader is None or oldest_reader >= row.condemned_generation]
             held = _still_held(connection, free)
         return [
-            GarbageCopy(row.copy_id, row.store, row.location, row.size_bytes, row.condemned_ns)
+            GarbageCopy(
+                row.copy_id, row.store, row.location, row.size_bytes, row.condemned_ns, row.file_bytes or row.size_bytes
+            )
             for row in free
             if (row.store, row.location) not in held
         ]
@@ -64,18 +69,24 @@ class Garbage:
         with self._database.read() as connection:
             return {(row.store, row.location) for row in connection.execute(select(_c.store, _c.location))}
 
-    def open_reader(self, snapshot: Snapshot) -> str:
-        """Record that this process reads at `snapshot` for longer than a moment; return the reader's id."""
+    def open_reader(self, snapshot: Snapshot, *, keeps_copies: bool = True) -> str:
+        """Record that this process reads at `snapshot` for longer than a moment; return the reader's id.
+
+        Its version does not expire meanwhile; with `keeps_copies` the copies that are live now stay too.
+        """
         reader_id, process = uuid4().hex, this_process()
         with self._database.write() as connection:
-            # The generation is read again under the lock: what is condemned from now on waits for this reader.
-            current = min(snapshot.generation, snapshots.generation(connection))
+            # Both are looked up under the lock: what is condemned from now on waits for this reader, and a version
+            # that has expired is not kept by anyone who comes late.
+            current = min(snapshot.generation, snapshots.generation(connection)) if keeps_copies else _NO_COPIES
+            is_kept = kept.is_kept(connection, snapshot.version)
+            version = snapshot.version if is_kept else snapshots.current(connection).version
             connection.execute(
                 schema.readers.insert(),
                 {
                     "reader_id": reader_id,
                     "generation": current,
-                    "version": snapshot.version,
+                    "version": version,
                     "host": process.host,
                     "pid": process.pid,
                     "process_started": process.started,
@@ -98,29 +109,37 @@ class Garbage:
 
     def reap_readers(self) -> int:
         """Drop readers whose lease ran out or whose process is dead; return how many."""
-        now = self._clock.now_ns()
         with self._database.write() as connection:
-            gone = [
-                row.reader_id
-                for row in connection.execute(select(schema.readers)).all()
-                if row.lease_until_ns < now or is_dead(ProcessId(row.host, row.pid, row.process_started))
-            ]
-            connection.execute(delete(schema.readers).where(_r.reader_id.in_(gone)))
-        return len(gone)
+            return drop_dead_readers(connection, self._clock.now_ns())
 
     def _lease(self) -> int:
         return self._clock.now_ns() + READER_LEASE_SECONDS * 10**9
 
 
+def drop_dead_readers(connection: Connection, now: int) -> int:
+    """Drop readers whose lease ran out or whose process is dead; return how many."""
+    gone = [
+        row.reader_id
+        for row in connection.execute(select(schema.readers)).all()
+        if row.lease_until_ns < now or is_dead(ProcessId(row.host, row.pid, row.process_started))
+    ]
+    for start in range(0, len(gone), _MANY):
+        connection.execute(delete(schema.readers).where(_r.reader_id.in_(gone[start : start + _MANY])))
+    return len(gone)
+
+
 def _still_held(connection: Connection, free: Iterable[Any]) -> set[tuple[str, str]]:
-    """Return the shared files of which some copy is not free."""
-    shared: dict[tuple[str, str], set[int]] = {}
+    """Return the files of which some copy is not free: one of another asset class, or one that a restore made."""
+    places: dict[str, set[str]] = {}
+    ids = set()
     for row in free:
-        if row.sharers > 1:
-            shared.setdefault((row.store, row.location), set()).add(row.copy_id)
+        places.setdefault(row.store, set()).add(row.location)
+        ids.add(row.copy_id)
     held = set()
-    for (store, location), ids in shared.items():
-        query = select(_c.copy_id).where(_c.store == store, _c.location == location)
-        if not {row.copy_id for row in connection.execute(query)} <= ids:
-            held.add((store, location))
+    for store, found in places.items():
+        locations = sorted(found)
+        for start in range(0, len(locations), _MANY):
+            some = locations[start : start + _MANY]
+            query = select(_c.copy_id, _c.location).where(_c.store == store, _c.location.in_(some))
+            held |= {(store, row.location) for row in connection.execute(query) if row.copy_id not in ids}
     return held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -98,9 +99,14 @@ class WriteCommit:
     Attributes:
         spec: Definition of the table; used when the commit creates it.
         schema: Schema of the rows.
+        schema_id: Number of the table's newest schema as the write was planned, or None where it had none.
+        evolves: Whether `schema` takes the place of that one.
+        added_columns: Columns it adds.
+        widened: Columns it gives a wider type, with the type before and after.
         table_id: The existing table, or None to create it.
         operation: Write mode.
         content: Digest of rows in order and schema.
+        contents_before: What the digest would have been in forms the table had before.
         removes_all: Whether every live segment of the table is removed first (overwrite).
         rewrites: Segments of which rows are removed.
         scope: What the rows removed were looked for by, or None: no segment that passes may have come since.
@@ -128,11 +134,21 @@ class WriteCommit:
     must_create: bool = False
     on_repeat: str = "append"
     lineage: dict[str, Any] = field(default_factory=dict)
+    schema_id: int | None = None
+    evolves: bool = False
+    added_columns: tuple[str, ...] = ()
+    widened: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    contents_before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class WriteOutcome:
-    """What a commit did. `replay_of` is the earlier version that already holds the rows, or None."""
+    """What a commit did.
+
+    Attributes:
+        replay_of: The earlier version that already holds the rows, or None.
+        evolved: Whether the table took the commit's schema in place of the one it had.
+    """
 
     version: int
     rows: int
@@ -140,6 +156,7 @@ class WriteOutcome:
     segments: int
     replay_of: int | None = None
     is_repeat: bool = False
+    evolved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,3 +240,4 @@ class GarbageCopy:
     location: str
     size_bytes: int
     condemned_ns: int
+    file_bytes: int

@@ -142,6 +142,11 @@ segments = Table(
     Index("segments_by_symbols", "table_id", "min_symbol", "max_symbol", sqlite_where=text("min_symbol <> max_symbol")),
     Index("segments_without_symbol", "table_id", sqlite_where=text("min_symbol IS NULL")),
     Index("segments_live", "table_id", sqlite_where=text("removed_version IS NULL AND retired_generation IS NULL")),
+    Index(
+        "segments_removed",
+        "removed_version",
+        sqlite_where=text("removed_version IS NOT NULL AND retired_generation IS NULL"),
+    ),
 )
 
 copies = Table(
@@ -243,6 +248,7 @@ holds = Table(
     Column("hold_id", BigId, primary_key=True),
     Column("table_id", ForeignKey("tables.table_id"), nullable=False),
     Column("reason", Text, nullable=False),
+    Column("oldest_version", BigInteger, nullable=False),
     Column("until_ns", BigInteger),
     Column("created_ns", BigInteger, nullable=False),
     Column("author", Text, nullable=False),

@@ -52,11 +52,11 @@ def version_at(connection: Connection, instant_ns: int) -> int:
     return connection.execute(select(func.max(v.version)).where(v.committed_ns <= instant_ns)).scalar() or 0
 
 
-def table_names(connection: Connection, version: int) -> list[str]:
-    """Return the names of all tables that existed at `version`, sorted."""
+def table_names(connection: Connection, version: int, among: frozenset[int] | None = None) -> list[str]:
+    """Return the names of all tables that existed at `version`, or of some of them, sorted."""
     n = schema.table_names.c
-    rows = connection.execute(select(n.name).where(_is_named(version)).order_by(n.name_key))
-    return [row.name for row in rows]
+    rows = connection.execute(select(n.name, n.table_id).where(_is_named(version)).order_by(n.name_key))
+    return [row.name for row in rows if among is None or row.table_id in among]
 
 
 def find_table(connection: Connection, name: str, version: int | None = None) -> TableRecord | None:
@@ -78,8 +78,16 @@ def table_of(connection: Connection, table_id: int) -> TableRecord:
     return _record(connection, row, None)
 
 
+def table_at(connection: Connection, table_id: int, version: int) -> TableRecord | None:
+    """Return a table by its number as it was at `version`; None where it was not made yet."""
+    t = schema.tables
+    query = select(t, t.c.name.label("called")).where(t.c.table_id == table_id, t.c.created_version <= version)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _record(connection, row, version)
+
+
 def _record(connection: Connection, row: Any, version: int | None) -> TableRecord:
-    found = _newest_schema(connection, row.table_id, version)
+    found = newest_schema(connection, row.table_id, version)
     return TableRecord(
         table_id=row.table_id,
         spec=TableSpec(
@@ -113,7 +121,8 @@ def _changed(connection: Connection, row: Any, version: int | None) -> int:
     return connection.execute(query).scalar() or int(row.created_version)
 
 
-def _newest_schema(connection: Connection, table_id: int, version: int | None) -> tuple[int, TableSchema] | None:
+def newest_schema(connection: Connection, table_id: int, version: int | None) -> tuple[int, TableSchema] | None:
+    """Return number and form of the columns that a table had at `version` (None: newest); None where it had none."""
     s = schema.schemas.c
     query = select(schema.schemas).where(s.table_id == table_id).order_by(s.added_version.desc()).limit(1)
     if version is not None:

@@ -59,7 +59,7 @@ def _keep_history(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE copies ADD COLUMN subset TEXT"))
     for table in (schema.table_names, schema.tags, schema.holds, schema.pins, schema.publications):
         table.create(connection, checkfirst=True)
-    for index in (*schema.copies.indexes, *schema.changes.indexes):
+    for index in (*schema.copies.indexes, *schema.changes.indexes, *schema.segments.indexes):
         index.create(connection, checkfirst=True)
     t, n = schema.tables.c, schema.table_names
     named = select(t.table_id, t.name, t.name_key, t.created_version)

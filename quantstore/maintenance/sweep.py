@@ -74,7 +74,11 @@ def _sweep_condemned(catalog: Catalog, stores: Mapping[Tier, SegmentStore], grac
     if gone:
         catalog.garbage.forget(gone)
         reach("sweep.forgotten")
-    return len(gone), sum(copy.size_bytes for copy in gone)
+    sizes: dict[tuple[str, str], tuple[int, int]] = {}
+    for copy in gone:  # several may be the same rows of one file
+        own, _ = sizes.get((copy.store, copy.location), (0, 0))
+        sizes[copy.store, copy.location] = own + copy.size_bytes, copy.file_bytes
+    return len(gone), sum(min(size) for size in sizes.values())
 
 
 def orphans(catalog: Catalog, stores: Mapping[Tier, SegmentStore]) -> list[tuple[Tier, Stored]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quantstore.errors import AccessDeniedError, CapacityError, IntegrityError, QuantStoreError
@@ -29,12 +30,18 @@ def has_moved(catalog: Catalog, error: IntegrityError) -> bool:
 
 
 class Held:
-    """Keeps a long reader's segments from being swept, by a heartbeat of its own."""
+    """Keeps a long reader's segments from being swept and its version from expiring, by a heartbeat of its own.
 
-    def __init__(self, catalog: Catalog) -> None:
+    Args:
+        catalog: The catalog.
+        version: The version read; None for the newest.
+        keeps_copies: Whether segments must stay where they are; else only the version is kept.
+    """
+
+    def __init__(self, catalog: Catalog, version: int | None = None, *, keeps_copies: bool = True) -> None:
         self._catalog = catalog
         self._released = threading.Event()
-        self._reader_id = _opened(catalog)
+        self._reader_id = _opened(catalog, version, keeps_copies=keeps_copies)
         if self._reader_id is not None:
             threading.Thread(target=self._beat, name="quantstore-heartbeat", daemon=True).start()
 
@@ -75,14 +82,15 @@ class Held:
                     self._catalog.garbage.renew_reader(reader_id)
 
 
-def _opened(catalog: Catalog) -> str | None:
+def _opened(catalog: Catalog, version: int | None, *, keeps_copies: bool) -> str | None:
     """Return the id under which a reader is on record; None where nothing can be written.
 
     That is no reason not to read; a sweep may then take a segment from under the reader, which raises.
     """
-    if catalog.read_only:
-        return None
+    snapshot = catalog.snapshot()
+    if version is not None:
+        snapshot = replace(snapshot, version=version)
     try:
-        return catalog.garbage.open_reader(catalog.snapshot())
+        return catalog.garbage.open_reader(snapshot, keeps_copies=keeps_copies)
     except (CapacityError, AccessDeniedError):
         return None

@@ -27,7 +27,7 @@ def version_of(catalog: Catalog, when: Any, what: str) -> int:
         NotFoundError: There is no such version or tag; the nearest tag is named.
         InvalidInputError: It is a bare date, or none of these.
     """
-    if isinstance(when, Integral) and type(when) is not bool:
+    if isinstance(when, Integral) and is_number(str(when)):  # True and False are no numbers
         number, newest = int(when), catalog.snapshot().version
         if not 0 <= number <= newest:
             raise no_such_version(number, newest)

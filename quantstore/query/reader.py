@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -18,17 +17,17 @@ from quantstore.core.warn import warn_caller
 from quantstore.errors import (
     IntegrityError,
     InvalidInputError,
-    NotFoundError,
     PartialResultWarning,
     UnavailableError,
 )
 from quantstore.query.assemble import RowFilter, assemble, unified
 from quantstore.query.convert import convert
 from quantstore.query.held import REPLANS, Held, has_moved
-from quantstore.query.literals import days, instant_ns, is_bare_date, time_range
+from quantstore.query.literals import days, time_range
 from quantstore.query.memory import SizeLimit, parse_bytes
 from quantstore.query.mistakes.refusals import refused_name
 from quantstore.query.mistakes.telling import telling, told_tables
+from quantstore.query.moment import version_of
 from quantstore.query.narrowing import both
 from quantstore.query.plan import Plan, plan_scan
 from quantstore.query.report import ReadReport
@@ -170,7 +169,7 @@ class Reader:
     def _relation(self, request: ReadRequest) -> Any:
         """Return a relation that has not run; its segments are held until it is dropped."""
         begun = time.perf_counter()
-        held = Held(self._catalog)
+        held = Held(self._catalog, self._version(request.as_of))
         try:
             relation, plan = self._at_one_version(request, self._related)
         except BaseException:
@@ -226,7 +225,7 @@ class Reader:
         """Return a reader that holds its segments, by a heartbeat, until it is read to the end or dropped."""
         begun = time.perf_counter()
 
-        held = Held(self._catalog)
+        held = Held(self._catalog, self._version(request.as_of))
         try:
             planned, schema, tables = self._at_one_version(request, self._run)
         except BaseException:
@@ -248,20 +247,7 @@ class Reader:
         raise UnavailableError("Segments kept moving while they were read; try again.")
 
     def _version(self, as_of: Any) -> int | None:
-        if as_of is None:
-            return None
-        if isinstance(as_of, Integral):
-            number = int(as_of)
-            newest = self._catalog.snapshot().version
-            if not 0 <= number <= newest:
-                raise NotFoundError(f"There is no version {number}; the newest is {newest}.", version=number)
-            return number
-        if is_bare_date(as_of):
-            raise InvalidInputError(
-                f"as_of={as_of!r} is a day, and the store changes within days; give a time of day and zone, such as "
-                f"'{as_of}T16:00Z'."
-            )
-        return self._catalog.version_at(instant_ns(as_of, "as_of"))
+        return None if as_of is None else version_of(self._catalog, as_of, "as_of")
 
     def _bare_table(self, view: View, request: ReadRequest) -> TableRecord | None:
         """Return the table that the query names, or None where the query is SQL.

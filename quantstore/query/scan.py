@@ -144,7 +144,7 @@ class TableScan:
         limits = [number for number in (limit, prepared.limit) if number is not None]
         limit = min(limits, default=None)
         planned = prepared.planned
-        held = Held(self._context.catalog) if len(planned.plan.scans[0].choices) > 1 else None
+        held = Held(self._context.catalog, planned.plan.version) if len(planned.plan.scans[0].choices) > 1 else None
         report: ReadReport | None = None
         rows = 0
         try:

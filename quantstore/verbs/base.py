@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quantstore.errors import AccessDeniedError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -54,8 +52,7 @@ class Verbs:
         Raises:
             AccessDeniedError: It is.
         """
-        if self.metadata_catalog.read_only:
-            raise AccessDeniedError(f"The store is open read-only; open it with read_only=False to {verb}.")
+        self.metadata_catalog.require_writable(verb)
 
 
 def names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:

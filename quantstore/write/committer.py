@@ -10,7 +10,7 @@ from quantstore.catalog.conflicts import OutpacedError
 from quantstore.catalog.records import WriteCommit, WriteOutcome
 from quantstore.core.failpoints import reach
 from quantstore.core.warn import warn_caller
-from quantstore.errors import AccessDeniedError, RepeatedWriteWarning
+from quantstore.errors import RepeatedWriteWarning
 from quantstore.write.result import WriteResult
 from quantstore.write.staging import Staging
 
@@ -92,8 +92,7 @@ class Committer:
         Raises:
             AccessDeniedError: It is.
         """
-        if self._catalog.read_only:
-            raise AccessDeniedError("The store is open read-only; open it with read_only=False to write.")
+        self._catalog.require_writable("write")
 
     def _committed(
         self, operations: Sequence[Operation], staging: Staging, write_id: str | None
