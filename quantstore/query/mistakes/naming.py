@@ -13,6 +13,7 @@ from quantstore.query.mistakes.places import Stretch, find_name, word_end
 from quantstore.query.mistakes.syntax import tables_hint
 
 _COMPARED = re.compile(r"(?:[=<>,(]|\b(?:like|ilike|in|between|and|when|then|else))\s*$", re.IGNORECASE)
+_POSTFIX = "__postfix"
 _NEED_WINDOWS = frozenset(
     ("row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "nth_value")
 )
@@ -101,6 +102,8 @@ def unknown_entry(case: Case, found: re.Match[str]) -> Told:
         return _suggested(case, name, case.names.types(), "type")
     if name.casefold() in _NEED_WINDOWS:
         return needs_window(case, found)
+    if name.endswith(_POSTFIX):  # DuckDB 1.x takes an operator without a right side for a function
+        return Told(f"Syntax error at or near {name.removesuffix(_POSTFIX)!r}: nothing it can be used with follows it.")
     return _suggested(case, name, case.names.functions(), "function")
 
 
