@@ -103,7 +103,10 @@ def unknown_entry(case: Case, found: re.Match[str]) -> Told:
     if name.casefold() in _NEED_WINDOWS:
         return needs_window(case, found)
     if name.endswith(_POSTFIX):  # DuckDB 1.x takes an operator without a right side for a function
-        return Told(f"Syntax error at or near {name.removesuffix(_POSTFIX)!r}: nothing it can be used with follows it.")
+        operator = name.removesuffix(_POSTFIX)
+        text = f"Syntax error at or near {operator!r}: nothing it can be used with follows it."
+        at = case.sql.find(operator)
+        return Told(text, spot=case.spot if at < 0 else (at, at + len(operator)))
     return _suggested(case, name, case.names.functions(), "function")
 
 
