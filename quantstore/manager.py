@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from quantstore.core.backend import StorageBackend
 from quantstore.core.tier import ALL_TIERS, Tier
 from quantstore.errors import InvalidInputError
+from quantstore.verbs.history import HistoryVerbs
 from quantstore.verbs.reading import ReadingVerbs
 from quantstore.verbs.tables import TableVerbs
 from quantstore.verbs.upkeep import UpkeepVerbs
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from quantstore.stores.base import SegmentStore
 
 
-class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, UpkeepVerbs, StorageBackend):
+class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs, UpkeepVerbs, StorageBackend):
     """One table over three tiers: write, read and migrate without knowing where rows are.
 
     Args:
@@ -33,6 +36,8 @@ class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, UpkeepVerbs, 
         read_only: Whether to refuse every change.
         create: Whether to make what is missing.
         memory_limit: What the SQL engine may use, as DuckDB takes it (`"2GB"`); None for its default.
+        cache: What answers kept for repeats may take of memory: bytes, text such as `"64MB"`, `"auto"`, or `"off"`; None
+            for `$QUANTSTORE_CACHE`, else `"auto"`: 256 MiB or a twentieth of the memory.
     """
 
     def __init__(
@@ -46,24 +51,50 @@ class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, UpkeepVerbs, 
         read_only: bool = False,
         create: bool = True,
         memory_limit: str | None = None,
+        cache: int | str | bool | None = None,
     ) -> None:
+        from quantstore.query.answers import open_cache
         from quantstore.query.engine import Engine
+
+        self._stores = _open_stores({Tier.HOT: hot_store, Tier.WARM: warm_store, Tier.COLD: cold_store})
+        catalog = _open_catalog(metadata_catalog, self._stores, read_only=read_only, create=create)
+        self.hot_store, self.warm_store, self.cold_store = (self._stores[tier] for tier in ALL_TIERS)
+        self.name = name or str(catalog.path.parent)
+        self.is_closed = False
+        self._release: weakref.finalize[Any, Any] | None = None
+        self._engine = Engine(memory_limit)
+        self._cache = open_cache(cache, catalog)
+        self._attach(catalog)
+
+    def _attach(self, catalog: Catalog) -> None:
+        """Read and write by a catalog."""
         from quantstore.query.reader import Reader
         from quantstore.write.committer import Committer
 
-        self._stores = _open_stores({Tier.HOT: hot_store, Tier.WARM: warm_store, Tier.COLD: cold_store})
-        self.metadata_catalog = _open_catalog(metadata_catalog, self._stores, read_only=read_only, create=create)
-        self.hot_store, self.warm_store, self.cold_store = (self._stores[tier] for tier in ALL_TIERS)
-        self.name = name or str(self.metadata_catalog.path.parent)
-        self.is_closed = False
-        self._engine = Engine(memory_limit)
-        self._reader = Reader(self.metadata_catalog, self._stores, self._engine)
-        self._committer = Committer(self.metadata_catalog, self.name)
+        self.metadata_catalog = catalog
+        self._reader = Reader(catalog, self._stores, self._engine, self._cache)
+        self._committer = Committer(catalog, self.name)
+
+    def _pinned_at(self, version: int) -> Self:
+        from quantstore.catalog.catalog_at import CatalogAt
+        from quantstore.query.held import Held
+
+        pinned = copy.copy(self)
+        held = Held(self.metadata_catalog, version, keeps_copies=False)
+        release = weakref.finalize(pinned, held.release)
+        release.atexit = False  # that a reader is gone shows when its process is
+        pinned._release = release  # noqa: SLF001 - one of this class
+        pinned._attach(CatalogAt(self.metadata_catalog, version))  # noqa: SLF001
+        return pinned
 
     def close(self) -> None:
         """Write down access counts and release files; results handed out stay valid."""
         self.is_closed = True
         self._reader.close()
+        if self._release is not None:  # the store that this one is a view of stays open
+            self._release()
+            return
+        self._cache.close()
         self._engine.close()
         for store in self._stores.values():
             store.close()
@@ -82,6 +113,8 @@ class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, UpkeepVerbs, 
     def __repr__(self) -> str:
         """Name the store."""
         mode = ", read_only=True" if self.metadata_catalog.read_only else ""
+        if self._release is not None:
+            return f"<{self.name!r} at version {self.metadata_catalog.snapshot().version}>"
         return f"HybridStorageManager({self.name!r}{mode})"
 
 

@@ -1,18 +1,24 @@
-"""A table, looked at: schema, placement, history."""
+"""A table: schema, placement, history, and what changes it as a whole."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from quantstore.core.render import human_bytes, human_count
+from quantstore.errors import InvalidInputError
 from quantstore.rows.form import known_form
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     import pyarrow as pa
 
     from quantstore.catalog.catalog import Catalog
+    from quantstore.catalog.marks import HoldRecord
     from quantstore.catalog.records import TableRecord
+    from quantstore.core.tier import Tier
+    from quantstore.stores.base import SegmentStore
 
 _PLACEMENT_COLUMNS = (
     "segment_id",
@@ -35,9 +41,10 @@ _PLACEMENT_COLUMNS = (
 class Table:
     """A table of a store, as `store.table(name)` gives it."""
 
-    def __init__(self, catalog: Catalog, record: TableRecord) -> None:
+    def __init__(self, catalog: Catalog, record: TableRecord, stores: Mapping[Tier, SegmentStore]) -> None:
         self._catalog = catalog
         self._record = record
+        self._stores = stores
 
     @property
     def name(self) -> str:
@@ -86,37 +93,119 @@ class Table:
 
     def versions(self) -> pd.DataFrame:
         """Return what each version did to the table, newest first: who, when, which operation, rows, lineage."""
-        import pandas as pd
+        from quantstore.query.versions import versions_frame
 
-        changes = self._catalog.changes(self._record.table_id)
-        rows = [
-            (
-                change.version,
-                pd.Timestamp(change.committed_ns, tz="UTC"),
-                change.author,
-                change.operation,
-                change.tier,
-                change.rows,
-                change.deleted,
-                change.segments,
-                change.write_id,
-                change.lineage,
-            )
-            for change in changes
-        ]
-        columns = [
-            "version",
-            "committed",
-            "author",
-            "operation",
-            "tier",
-            "rows",
-            "deleted",
-            "segments",
-            "write_id",
-            "lineage",
-        ]
-        return pd.DataFrame(rows, columns=columns)
+        return versions_frame(self._catalog.changes(self._record.table_id))
+
+    def lineage(self) -> pd.DataFrame:
+        """Return where the rows of each version came from, newest first.
+
+        `inputs` and `input_version` are the tables and the version read to make the rows, `query` is the name or SQL
+        that read them, where the frame written still carried the note of its read. `file` and `line`, or `notebook`,
+        say which code wrote, relative to its git repository if it is in one, and `commit` what was checked out there.
+        """
+        from quantstore.query.versions import lineage_frame
+
+        return lineage_frame(self._catalog.changes(self._record.table_id))
+
+    def changes(self, since: Any, until: Any = None, *, to: str = "pandas") -> Any:
+        """Return the rows that came and went between two versions, each with `change`: `added` or `removed`.
+
+        Exact, by what identifies a row for good: what was only moved, merged or brought back does not show; a row that
+        was corrected shows twice. Rows come by time. Where the table has a column `change`, it is `_change`.
+
+        Args:
+            since: A version, a tag, or an instant.
+            until: The same; default the newest version.
+            to: `pandas`, `polars` or `arrow`.
+
+        Raises:
+            NotFoundError: One of the versions has expired.
+        """
+        from quantstore.query.convert import check_kind, convert
+        from quantstore.query.differences import differences
+        from quantstore.query.moment import version_of
+
+        check_kind(to, None)
+        if to not in {"pandas", "polars", "arrow"}:
+            raise InvalidInputError(f"to={to!r} is not one of pandas, polars, arrow.")
+        first = version_of(self._catalog, since, "since")
+        last = self._catalog.snapshot().version if until is None else version_of(self._catalog, until, "until")
+        rows = differences(self._catalog, self._stores, self._record.table_id, first, last)
+        return convert(rows, to, None, None)
+
+    def rename(self, new: str) -> Table:
+        """Give the table another name; older versions keep the old one.
+
+        Raises:
+            InvalidInputError: The name is taken, looks like one that is, or will not do.
+        """
+        from quantstore.core.names import check_name
+        from quantstore.write.lineage import code_lineage
+
+        self._catalog.require_writable("rename")
+        self._catalog.history.rename(self._record.table_id, check_name(new), code_lineage())
+        return self._refreshed()
+
+    def restore(self, version: Any) -> Table:
+        """Make a new version whose rows and columns are those of an old one; no file is written or copied.
+
+        Rows keep their place in `(time, _seq)` order. What came since stays in the versions that have it.
+
+        Args:
+            version: A version, a tag, or an instant.
+
+        Raises:
+            NotFoundError: The version has expired, or the table was not there then.
+        """
+        from quantstore.corrections.restore import restore
+        from quantstore.query.moment import version_of
+        from quantstore.write.lineage import code_lineage
+
+        self._catalog.require_writable("restore")
+        number = version_of(self._catalog, version, "version")
+        restore(self._catalog, self._stores, self._record.table_id, number, code_lineage())
+        return self._refreshed()
+
+    def drop(self) -> int:
+        """Take the table away and return the version that did; `store.undrop(name)` brings it back.
+
+        Older versions keep it, and its rows stay as long as a version in which it has a name does.
+
+        Raises:
+            AccessDeniedError: A hold keeps it.
+        """
+        from quantstore.write.lineage import code_lineage
+
+        self._catalog.require_writable("drop")
+        return self._catalog.history.drop(self._record.table_id, code_lineage())
+
+    def hold(self, reason: str, until: Any = None) -> Hold:
+        """Keep every version of the table from expiring, and the table from being dropped.
+
+        Args:
+            reason: Why, for whoever comes across it.
+            until: When the hold ends by itself: an instant, or a duration from now such as `30d`; None for never.
+
+        Returns:
+            The hold, to be released.
+        """
+        self._catalog.require_writable("hold a table")
+        if not isinstance(reason, str) or not reason.strip():
+            raise InvalidInputError("Say why the table is held: reason='audit of 2026'.")
+        made = self._catalog.marks.hold(self._record.table_id, reason, _end_ns(self._catalog.clock.now_ns(), until))
+        return Hold(self._catalog, made)
+
+    def holds(self) -> list[Hold]:
+        """Return the holds that keep the table now, oldest first."""
+        return [Hold(self._catalog, one) for one in self._catalog.marks.holds(self._record.table_id)]
+
+    def _refreshed(self) -> Table:
+        with self._catalog.view() as view:
+            record = view.table_by_id(self._record.table_id)
+        assert record is not None  # noqa: S101 - a table that was is one for good
+        self._record = record
+        return self
 
     def summary(self) -> dict[str, Any]:
         """Return name, rows, bytes and segments in all and per tier, as plain values."""
@@ -147,3 +236,56 @@ class Table:
         if self._record.schema is not None:
             lines += [f"  {name}: {kind}" for name, kind in self._record.schema.columns]
         return "\n".join(lines)
+
+
+class Hold:
+    """What keeps every version of a table; released by `release()` or at the end of a `with` block.
+
+    Attributes:
+        hold_id: Its number.
+        table: The table's name.
+        reason: Why it is there.
+    """
+
+    def __init__(self, catalog: Catalog, record: HoldRecord) -> None:
+        self._catalog = catalog
+        self._until_ns = record.until_ns
+        self.hold_id = record.hold_id
+        self.table = record.table
+        self.reason = record.reason
+
+    def release(self) -> None:
+        """Let go; again does nothing."""
+        self._catalog.marks.release(self.hold_id)
+
+    def __enter__(self) -> Self:
+        """Return the hold itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go."""
+        self.release()
+
+    def __repr__(self) -> str:
+        """Return table, reason and end in one line."""
+        import pandas as pd
+
+        until = "released" if self._until_ns is None else pd.Timestamp(self._until_ns, tz="UTC").isoformat()
+        return f"<hold on {self.table!r} until {until}: {self.reason}>"
+
+
+def _end_ns(now: int, until: Any) -> int | None:
+    """Return when something ends that was told by an instant or a duration."""
+    from datetime import timedelta
+
+    from quantstore.core.duration import parse_duration_ns
+    from quantstore.query.literals import instant_ns
+
+    if until is None:
+        return None
+    if isinstance(until, timedelta | int | float):
+        return now + parse_duration_ns(until, "until")
+    try:
+        return now + parse_duration_ns(until, "until")
+    except InvalidInputError:
+        return instant_ns(until, "until")

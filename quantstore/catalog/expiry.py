@@ -13,6 +13,7 @@ from quantstore.catalog.garbage import drop_dead_readers
 from quantstore.catalog.inserts import next_generation
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
+from quantstore.core.render import counted, human_bytes
 
 _MANY = 500
 _s, _c = schema.segments.c, schema.copies.c
@@ -36,6 +37,14 @@ class Expired:
     kept: tuple[int, ...]
     segments: int
     size_bytes: int
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        apart = f" {', '.join(map(str, self.kept))} and" if self.kept else ""
+        return (
+            f"{counted(self.versions, 'version')} given up, with {counted(self.segments, 'segment')} of "
+            f"{human_bytes(self.size_bytes)} for a sweep to free;{apart} all from {self.oldest_version} on are kept"
+        )
 
 
 class Expiry:

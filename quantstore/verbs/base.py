@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from quantstore.cache.results import ResultCache
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import TableRecord
     from quantstore.core.tier import Tier
@@ -28,6 +30,7 @@ class Verbs:
     name: str
     _stores: Mapping[Tier, SegmentStore]
     _engine: Engine
+    _cache: ResultCache
     _reader: Reader
     _committer: Committer
 
@@ -45,6 +48,18 @@ class Verbs:
 
         record, schema = self.metadata_catalog.schema_owner(schema_id)
         return known_form(record, schema)
+
+    if TYPE_CHECKING:
+
+        def _pinned_at(self, version: int) -> Self:
+            """Return the store as it was at a version that has not expired."""
+            ...
+
+    def _upkeep_steps(self, grace: Any) -> list[tuple[str, Callable[[], Any]]]:
+        """Return the jobs of `maintain` after expiry, each with the name of its verb, in the order they run."""
+        steps = [(name, getattr(self, name)) for name in ("refresh_pins", "compact", "publish") if hasattr(self, name)]
+        name = "sweep"
+        return [*steps, (name, partial(getattr(self, name), grace))]
 
     def _require_writable(self, verb: str) -> None:
         """Refuse a store that is open read-only.

@@ -35,26 +35,30 @@ class TableVerbs(Verbs):
             time: Time column.
             symbol: Symbol column, if any.
             key: Columns that identify a row, if any.
-            calendar: Exchange calendar that derives `trade_date`; not supported yet.
-            grain: Width of a partition: `auto` (day), `day`, `month` or `year`.
+            calendar: Exchange calendar (`XNYS`, `CMES`, ... as `exchange_calendars` names them) whose sessions are the
+                trade dates of rows that bring none; default the UTC date of the time column.
+            grain: Width of a partition: `day`, `month`, `year`, or `auto`: the first rows decide.
             asset_class: Asset class of rows that bring none.
 
         Raises:
-            InvalidInputError: The name is taken or not usable, or the schema lacks a column named here.
+            InvalidInputError: The name is taken or not usable, the schema lacks a column named here, or there is no such
+                calendar.
+            MissingDependencyError: `calendar` needs a package that is not installed.
         """
         from quantstore.core.names import check_name, refuse_lookalike
-        from quantstore.rows.form import Wishes, new_form, refuse_calendar, refuse_unordered
+        from quantstore.rows.calendars import calendar_name
+        from quantstore.rows.form import Wishes, new_form, refuse_unordered
 
         keys = () if key is None else (key,) if isinstance(key, str) else tuple(key)
         wishes = Wishes(time, symbol, keys or None, asset_class, None, calendar, parse_grain(grain))
-        refuse_calendar(wishes)
         refuse_lookalike(check_name(table), self.tables())
         if schema is not None:
             form = new_form(table, schema, wishes, {})
             refuse_unordered(form)
             self.metadata_catalog.commits.create(form.spec, form.stored())
         else:
-            spec = TableSpec(table, time, symbol, keys, calendar, wishes.grain, asset_class)
+            known = None if calendar is None else calendar_name(calendar)
+            spec = TableSpec(table, time, symbol, keys, known, parse_grain(grain), asset_class)
             self.metadata_catalog.commits.create(spec, None)
         return self.table(table)
 
@@ -71,4 +75,4 @@ class TableVerbs(Verbs):
         """
         from quantstore.table import Table
 
-        return Table(self.metadata_catalog, self._record(name))
+        return Table(self.metadata_catalog, self._record(name), self._stores)
