@@ -31,6 +31,7 @@ def open(
     warm: Place | None = None,
     cold: Place | None = None,
     memory_limit: str | None = None,
+    cache: int | str | bool | None = None,
 ) -> HybridStorageManager:
     """Open a store, and make it where it is missing, which is said on stderr.
 
@@ -44,6 +45,8 @@ def open(
         warm: Place of the warm store.
         cold: Place of the cold store.
         memory_limit: What the SQL engine may use (`"2GB"`); None for its default.
+        cache: What answers kept for repeats may take of memory: bytes, `"64MB"`, `"auto"` or `"off"`; None for
+            `$QUANTSTORE_CACHE`, else `"auto"`.
 
     Raises:
         NotFoundError: The store, settings file or profile does not exist and is not to be made.
@@ -69,6 +72,7 @@ def open(
         read_only=read_only,
         create=create,
         memory_limit=memory_limit,
+        cache=cache,
     )
     if is_new:
         print(f"quantstore: made a new store at {settings.name}", file=sys.stderr)

@@ -36,8 +36,8 @@ class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs,
         read_only: Whether to refuse every change.
         create: Whether to make what is missing.
         memory_limit: What the SQL engine may use, as DuckDB takes it (`"2GB"`); None for its default.
-        cache: What answers kept for repeats may take of memory: bytes, text such as `"64MB"`, `"auto"`, or `"off"`; None
-            for `$QUANTSTORE_CACHE`, else `"auto"`: 256 MiB or a twentieth of the memory.
+        cache: What answers kept for repeats may take of memory: bytes, text such as `"64MB"`, `"auto"`, or `"off"`;
+            None for `$QUANTSTORE_CACHE`, else `"auto"`: 256 MiB or a twentieth of the memory.
     """
 
     def __init__(

@@ -217,6 +217,16 @@ class Catalog:
         with self._database.read() as connection:
             return snapshots.current(connection)
 
+    @property
+    def store_id(self) -> str:
+        """The store's own name, given when it was made."""
+        return self._known.get(("store_id",), self._store_id)
+
+    def _store_id(self) -> str:
+        with self._database.read() as connection:
+            wanted = schema.settings.c.name == "store_id"
+            return str(connection.execute(select(schema.settings.c.value).where(wanted)).scalar_one())
+
     def version_at(self, instant_ns: int) -> int:
         """Return the newest version committed at or before an instant; 0 where there is none."""
         with self._database.read() as connection:

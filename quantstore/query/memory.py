@@ -36,7 +36,7 @@ def free_memory() -> int:
     return _FALLBACK_FREE
 
 
-def parse_bytes(value: int | str | None) -> int | None:
+def parse_bytes(value: int | str | None, what: str = "max_bytes") -> int | None:
     """Return a size in bytes: a number, text such as `"2GB"`, `"auto"` (half of free memory) or None (no limit).
 
     Raises:
@@ -51,7 +51,7 @@ def parse_bytes(value: int | str | None) -> int | None:
     found = _SIZE.match(value) if isinstance(value, str) else None
     unit = found.group(2).lower().replace("ib", "b") if found else "?"
     if found is None or unit not in _UNITS:
-        raise InvalidInputError(f"max_bytes={value!r} is not a size; pass bytes, text such as '2GB', 'auto' or None.")
+        raise InvalidInputError(f"{what}={value!r} is not a size; pass bytes, text such as '2GB', 'auto' or None.")
     return int(float(found.group(1)) * _UNITS[unit])
 
 

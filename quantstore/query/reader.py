@@ -20,6 +20,7 @@ from quantstore.errors import (
     PartialResultWarning,
     UnavailableError,
 )
+from quantstore.query.answers import Answers, Whole
 from quantstore.query.assemble import RowFilter, assemble, unified
 from quantstore.query.convert import convert
 from quantstore.query.held import REPLANS, Held, has_moved
@@ -40,10 +41,12 @@ from quantstore.rows.form import TableForm, known_form
 if TYPE_CHECKING:
     import polars as pl
 
+    from quantstore.cache.results import ResultCache
     from quantstore.catalog.catalog import Catalog, View
     from quantstore.catalog.records import TableRecord
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
+    from quantstore.query.keys import Key
     from quantstore.query.preparer import Preparer
     from quantstore.query.repeats import Repeats
     from quantstore.query.statement import Statement
@@ -69,13 +72,26 @@ class BareRead:
     columns: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AskedRows:
+    """What a bare-table read asks for, before anything is looked up."""
+
+    form: TableForm
+    wanted: SegmentFilter
+    rows: RowFilter
+    columns: tuple[str, ...]
+
+
 class Reader:
     """Answers reads from the catalog's segments."""
 
-    def __init__(self, catalog: Catalog, stores: Mapping[Tier, SegmentStore], engine: Engine) -> None:
+    def __init__(
+        self, catalog: Catalog, stores: Mapping[Tier, SegmentStore], engine: Engine, cache: ResultCache
+    ) -> None:
         self._catalog = catalog
         self._stores = stores
         self._engine = engine
+        self._answers = Answers(cache, catalog, engine)
         self.last: ReadReport | None = None
 
     def read(self, request: ReadRequest) -> Any:
@@ -94,9 +110,12 @@ class Reader:
         if request.to == "relation":
             return self._relation(request)
         begun = time.perf_counter()
-        table, plan, frame, planned = self._at_one_version(request, self._whole)
-        result = convert(table, request.to, request.dtype_backend, frame)
-        self.last = ReadReport(plan, table.num_rows, planned - begun, time.perf_counter() - begun)
+        whole = self._at_one_version(request, self._whole)
+        result = convert(whole.table, request.to, request.dtype_backend, whole.frame)
+        seconds = time.perf_counter() - begun
+        self.last = ReadReport(
+            whole.plan, whole.table.num_rows, whole.planned - begun, seconds, whole.layer, whole.tables
+        )
         if request.to == "pandas":
             result.attrs["quantstore"] = self.last.summary()
         return result
@@ -121,36 +140,62 @@ class Reader:
                 return self._plan_bare(view, record, request, explain=True).plan
             return self._plan_sql(view, request, explain=True).plan
 
-    def _whole(self, request: ReadRequest, pin: Pin) -> tuple[pa.Table, Plan, Mapping[str, Any] | None, float]:
-        """Return the whole answer as Arrow, its plan, how to restore a frame, and when planning was done."""
+    def _whole(self, request: ReadRequest, pin: Pin) -> Whole:
+        """Return the whole answer, from the cache where it was given before."""
         limit = SizeLimit(request.max_bytes)
-        planned, schema, tables = self._run(request, pin)
+        with self._view(pin) as view:
+            record = self._bare_table(view, request)
+            asked = None if record is None else self._asked(record, request)
+            key = self._key(view, request, record, asked) if self._answers.wants(request) else None
+            frame = None if asked is None else asked.form.frame
+            found = self._answers.find(key, view, request, frame, time.perf_counter())
+            planned = self._planned(view, request, record) if found is None else None
+        if found is not None:
+            limit.check(found.table.nbytes)
+            return found
+        assert planned is not None  # noqa: S101 - what was not found is read
+        schema, tables = self._started(planned, request, pin)
         done = time.perf_counter()
-        frame = planned.form.frame if isinstance(planned, BareRead) else None
         parts, size = [], 0
         for table in tables:
             size += table.nbytes
             limit.check(size)
             parts.append(table)
-        whole = _joined(parts, schema)
-        if isinstance(planned, BareRead) and not whole.num_rows:
-            whole = planned.form.empty_table(planned.columns)
-        return whole, planned.plan, frame, done
+        rows = _joined(parts, schema)
+        if isinstance(planned, BareRead) and not rows.num_rows:
+            rows = planned.form.empty_table(planned.columns)
+        whole = Whole(rows, planned.plan, frame, done, None, {} if key is None else key.tables)
+        self._answers.keep(key, whole, time.perf_counter() - done)
+        return whole
+
+    def _key(self, view: View, request: ReadRequest, record: TableRecord | None, asked: AskedRows | None) -> Key | None:
+        """Return what the answer depends on; None where it must not be kept."""
+        if record is None or asked is None:
+            return self._answers.keys.of_sql(view, request)
+        return self._answers.keys.of_table(view, request, record, asked.rows, asked.columns)
 
     def _run(self, request: ReadRequest, pin: Pin) -> tuple[BareRead | Statement, pa.Schema, Iterator[pa.Table]]:
         """Plan a read and return the plan, the result's schema and its tables, not yet read."""
         with self._view(pin) as view:
-            record = self._bare_table(view, request)
-            planned = self._plan_bare(view, record, request) if record is not None else self._plan_sql(view, request)
+            planned = self._planned(view, request, self._bare_table(view, request))
+        return planned, *self._started(planned, request, pin)
+
+    def _planned(self, view: View, request: ReadRequest, record: TableRecord | None) -> BareRead | Statement:
+        return self._plan_sql(view, request) if record is None else self._plan_bare(view, record, request)
+
+    def _started(
+        self, planned: BareRead | Statement, request: ReadRequest, pin: Pin
+    ) -> tuple[pa.Schema, Iterator[pa.Table]]:
+        """Return the schema and the tables of a planned read, not yet read."""
         self._note(planned.plan, request)
         if isinstance(planned, BareRead):
             schema = pa.schema([planned.form.schema.field(name) for name in planned.columns])
             scan = planned.plan.scans[0]
-            return planned, schema, assemble(scan, planned.form, self._stores, planned.rows, planned.columns)
+            return schema, assemble(scan, planned.form, self._stores, planned.rows, planned.columns)
         running = planned.run(self._engine, self._stores, self._repeats.of(planned))
         tables = told_tables(running, request, self._catalog, pin.version)
         first = next(tables)
-        return planned, first.schema, _after(first, tables)
+        return first.schema, _after(first, tables)
 
     @contextmanager
     def _view(self, pin: Pin) -> Iterator[View]:
@@ -298,6 +343,13 @@ class Reader:
         *,
         explain: bool = False,
     ) -> BareRead:
+        asked = self._asked(record, request, narrowed)
+        scan = plan_scan(view, record, asked.form.spec.name, asked.wanted, request.tiers, explain=explain)
+        plan = Plan(request.query, view.snapshot.version, view.snapshot.generation, (scan,), request.tiers)
+        return BareRead(plan, asked.form, asked.rows, asked.columns)
+
+    def _asked(self, record: TableRecord, request: ReadRequest, narrowed: SegmentFilter = EVERYTHING) -> AskedRows:
+        """Return what a bare read asks for, its options understood."""
         if request.params or request.frames.tables:
             given = "params=" if request.params else "frames="
             raise InvalidInputError(f"{given} goes with SQL; a bare table takes start=, end=, dates= and symbols=.")
@@ -309,9 +361,8 @@ class Reader:
             raise InvalidInputError(f"Table {spec.name!r} has no symbol column, so symbols= means nothing.")
         floors = None if wanted_days is None else tuple(sorted({spec.grain.floor(day) for day in wanted_days}))
         wanted = both(SegmentFilter(time=span, days=floors, symbols=request.symbols), narrowed)
-        scan = plan_scan(view, record, spec.name, wanted, request.tiers, explain=explain)
-        plan = Plan(request.query, view.snapshot.version, view.snapshot.generation, (scan,), request.tiers)
-        return BareRead(plan, form, RowFilter(wanted.time, wanted.symbols, wanted_days), _columns(form, request))
+        rows = RowFilter(wanted.time, wanted.symbols, wanted_days)
+        return AskedRows(form, wanted, rows, _columns(form, request))
 
 
 def _columns(form: TableForm, request: ReadRequest) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class ReadRequest:
         dtype_backend: pandas dtypes, see `convert`.
         missing: What to do where `tiers` leaves segments out.
         max_bytes: Largest result.
+        cache: Whether an answer that was kept may be given, and this one be kept.
     """
 
     query: str
@@ -49,6 +50,7 @@ class ReadRequest:
     dtype_backend: str | None = None
     missing: str = "warn"
     max_bytes: int | str | None = "auto"
+    cache: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""

@@ -11,6 +11,7 @@ from quantstore.verbs.base import Verbs, names
 if TYPE_CHECKING:
     import polars as pl
 
+    from quantstore.cache.results import ResultCache
     from quantstore.query.plan import Plan
     from quantstore.query.report import ReadReport
     from quantstore.query.request import ReadRequest
@@ -19,7 +20,7 @@ ALL_TIER_NAMES = tuple(tier.value for tier in ALL_TIERS)
 
 
 class ReadingVerbs(Verbs):
-    """read, scan, explain, last."""
+    """read, scan, explain, cache, last."""
 
     def read(
         self,
@@ -36,6 +37,7 @@ class ReadingVerbs(Verbs):
         as_of: Any = None,
         to: str = "pandas",
         dtype_backend: str | None = None,
+        cache: bool = True,
         missing: str = "warn",
         max_bytes: int | str | None = "auto",
     ) -> Any:
@@ -55,6 +57,8 @@ class ReadingVerbs(Verbs):
             to: `pandas`, `polars`, `lazy` (of a table, read when it is collected, as by `scan`), `arrow`, `reader`
                 (record batches, bounded memory) or `relation` (DuckDB's, in its types, not yet run).
             dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
+            cache: Whether an answer kept from before may be given where nothing it depends on has changed, and this one
+                be kept; see `cache`.
             missing: Where `tiers` leaves segments out: `warn`, `raise` or `ignore`.
             max_bytes: Largest result: bytes, text such as `2GB`, `auto` (half of free memory) or None.
 
@@ -78,6 +82,7 @@ class ReadingVerbs(Verbs):
                 as_of=as_of,
                 to=to,
                 dtype_backend=dtype_backend,
+                cache=cache,
                 missing=missing,
                 max_bytes=max_bytes,
             )
@@ -140,6 +145,11 @@ class ReadingVerbs(Verbs):
                 as_of=as_of,
             )
         )
+
+    @property
+    def cache(self) -> ResultCache:
+        """Answers kept for repeats: `cache.stats()` says of what use they were, `cache.clear()` lets go of them all."""
+        return self._cache
 
     @property
     def last(self) -> ReadReport | None:
