@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -16,6 +17,7 @@ from quantstore.core.segment import NewCopy, NewSegment, seq_base
 from quantstore.core.table import TableSchema, TableSpec
 from quantstore.core.tier import Tier
 
+_MOST_VALUES = 500
 _NAMELESS = "\0"
 """Begins the key of a table without a name; no name may hold it."""
 
@@ -190,11 +192,15 @@ def insert_copy(connection: Connection, segment_id: int, copy: NewCopy, version:
 
 def condemn(connection: Connection, copy_id: int, step: int, now: int) -> None:
     """Give a copy up: no new reader will reach it."""
-    connection.execute(
-        update(schema.copies)
-        .where(schema.copies.c.copy_id == copy_id)
-        .values(condemned_generation=step, condemned_ns=now)
-    )
+    condemn_all(connection, [copy_id], step, now)
+
+
+def condemn_all(connection: Connection, copy_ids: Sequence[int], step: int, now: int) -> None:
+    """Give copies up."""
+    c = schema.copies
+    for start in range(0, len(copy_ids), _MOST_VALUES):
+        some = c.c.copy_id.in_(copy_ids[start : start + _MOST_VALUES])
+        connection.execute(update(c).where(some).values(condemned_generation=step, condemned_ns=now))
 
 
 def new_key(result: Any) -> int:

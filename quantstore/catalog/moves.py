@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from typing import Any
-
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, update
 
 from quantstore.catalog import schema
 from quantstore.catalog.attempts import commit_attempt, require_open
 from quantstore.catalog.conflicts import require_unmoved
 from quantstore.catalog.database import Database
-from quantstore.catalog.inserts import condemn, insert_copy, insert_segment, new_key, next_generation
-from quantstore.catalog.records import Attempt, ColumnProof, MovedPiece, MovedSegment, Receipt, TableRecord
+from quantstore.catalog.inserts import condemn, insert_copy, insert_segment, next_generation
+from quantstore.catalog.receipts import insert_receipt
+from quantstore.catalog.records import Attempt, MovedPiece, MovedSegment, Receipt, TableRecord
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
-from quantstore.core.process import author
 
 
 class Moves:
@@ -95,39 +91,16 @@ def _insert_receipt(
     now: int,
 ) -> Receipt:
     source = item.source.primary
-    stats = piece.part.stats if piece.part else item.source.segment.stats
-    values: dict[str, Any] = {
-        "segment_id": segment_id,
-        "copy_id": copy_id,
-        "rows": stats.rows,
-        "source_bytes": source.size_bytes,
-        "destination_bytes": piece.copy.size_bytes,
-        "min_ns": stats.min_ns,
-        "max_ns": stats.max_ns,
-        "moved_ns": now,
-        "author": author(),
-    }
-    result = connection.execute(
-        insert(schema.receipts),
-        values
-        | {
-            "attempt_id": attempt.attempt_id,
-            "table_id": table.table_id,
-            "source": source.tier.value,
-            "destination": piece.copy.tier.value,
-            "columns": json.dumps({name: asdict(proof) for name, proof in piece.columns.items()}),
-        },
-    )
-    return Receipt(
-        receipt_id=new_key(result),
-        table=table.name,
+    return insert_receipt(
+        connection,
+        attempt,
+        table,
+        piece.copy,
+        piece.part.stats if piece.part else item.source.segment.stats,
+        piece.columns,
+        segment_id=segment_id,
+        copy_id=copy_id,
         source=source.tier,
-        destination=piece.copy.tier,
-        columns=dict(piece.columns),
-        **values,
+        source_bytes=source.size_bytes,
+        now=now,
     )
-
-
-def receipt_columns(text: str) -> dict[str, ColumnProof]:
-    """Return the fingerprints kept in a receipt's `columns`."""
-    return {name: ColumnProof(**proof) for name, proof in json.loads(text).items()}

@@ -17,7 +17,7 @@ from quantstore.catalog.conflicts import moved_away
 from quantstore.catalog.records import Attempt, MovedPiece, MovedSegment, Receipt
 from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach
-from quantstore.core.segment import SEQ, Copy, NewCopy, NewSegment, PlacedSegment, SegmentStats
+from quantstore.core.segment import SEQ, NewCopy, NewSegment, PlacedSegment, SegmentStats
 from quantstore.core.tier import Tier
 from quantstore.errors import IntegrityError, QuantStoreError
 from quantstore.query.memory import release_unused
@@ -27,14 +27,15 @@ from quantstore.rows.times import row_mask, time_ns
 from quantstore.stores.base import Part
 from quantstore.tiering.planner import PlannedMove, ProposedMove, batches
 from quantstore.write.locations import location
-from quantstore.write.order import in_store_order, is_in_store_order
+from quantstore.write.order import in_store_order
 from quantstore.write.partition import piece_stats
+from quantstore.write.proof import find_difference
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import ColumnProof, TableRecord
     from quantstore.rows.form import TableForm
-    from quantstore.stores.base import SegmentStore, Written
+    from quantstore.stores.base import SegmentStore
 
 BATCH_BYTES = 64 * 2**20
 
@@ -223,7 +224,7 @@ class Mover:
             checksum=made.checksum,
             seq_base=0,
         )
-        self._verify(planned, form, store, made, copy, proofs, stats)
+        self._verify(planned, form, store, copy, proofs, stats)
         return _Ready(copy, stats, is_moved, proofs)
 
     def _verify(
@@ -231,28 +232,13 @@ class Mover:
         planned: PlannedMove,
         form: TableForm,
         store: SegmentStore,
-        made: Written,
         copy: NewCopy,
         proofs: dict[str, ColumnProof],
         stats: SegmentStats,
     ) -> None:
         """Read a new copy back and compare rows, every column, time span and order with the source."""
         segment = planned.placed.segment
-        probe = Copy(
-            0, segment.segment_id, copy.tier, copy.store, made.location, copy.codec, made.size_bytes, made.checksum, 0
-        )
-        back = store.read(form.layout, probe, segment.partition)
-        found = piece_stats(back, form.layout) if back.num_rows else None
-        problem = None
-        if found != stats:
-            problem = f"statistics {found} instead of {stats}"
-        elif not is_in_store_order(back, form.layout, store.capabilities.order):
-            problem = "rows out of order"
-        else:
-            back_proofs = column_proofs(back)
-            differing = [name for name, proof in proofs.items() if back_proofs.get(name) != proof]
-            if differing or set(back_proofs) != set(proofs):
-                problem = f"other values in {', '.join(map(repr, differing)) or 'the set of columns'}"
+        problem = find_difference(store, form, segment.partition, copy, stats, proofs)
         if problem:
             raise IntegrityError(
                 f"Moving table {self._record.name!r}, partition {segment.partition}, to {copy.tier.value}: the new "

@@ -12,12 +12,13 @@ from quantstore.verbs.base import Verbs
 if TYPE_CHECKING:
     from quantstore.catalog.records import Receipt
     from quantstore.maintenance.audit import AuditReport
+    from quantstore.maintenance.compacted import CompactionReport
     from quantstore.maintenance.sweep import SweepResult
     from quantstore.tiering.planner import ProposedMove
 
 
 class UpkeepVerbs(Verbs):
-    """migrate, audit, sweep."""
+    """migrate, compact, audit, sweep."""
 
     def migrate(
         self,
@@ -62,7 +63,43 @@ class UpkeepVerbs(Verbs):
         if dry_run:
             return migrator.propose(request)
         self._require_writable("migrate")
-        return migrator.run(request)
+        with self._publisher.once():
+            return migrator.run(request)
+
+    def compact(self, table: str | None = None, *, tier: str | None = None, dry_run: bool = False) -> CompactionReport:
+        """Merge small and overlapping segments into few sorted ones; every version reads as before.
+
+        Segments that are well as they are stay untouched, so that compacting again does nothing, and compacting often
+        beside a stream of small appends rewrites each row a few times only. The files of the old segments go with a
+        later `sweep`, or, where older versions need them, once those have expired.
+
+        Args:
+            table: The table; None for all, one after the other.
+            tier: Only segments of this tier; None for all.
+            dry_run: Whether only to return what would be merged first, and why.
+
+        Returns:
+            What was merged and why; true where that is anything.
+
+        Raises:
+            NotFoundError: No such table.
+            IntegrityError: A segment is damaged, or a new one reads back differently; nothing of it was changed.
+            ConflictError: Other processes kept changing the same segments.
+        """
+        from quantstore.maintenance.compact import Compactor
+        from quantstore.maintenance.compacted import CompactionReport
+
+        if not dry_run:
+            self._require_writable("compact")
+        wanted = None if tier is None else parse_tier(tier)
+        with self.metadata_catalog.view() as view:
+            names = view.table_names() if table is None else [table]
+        found = []
+        for name in names:
+            compactor = Compactor(self.metadata_catalog, self._stores, self._form, self._record(name), wanted)
+            with self._publisher.once():
+                found.append(compactor.propose() if dry_run else compactor.run())
+        return CompactionReport.of_all(found, dry_run=dry_run)
 
     def audit(self) -> AuditReport:
         """Read every copy from first to last byte, prove every move again, and report what is wrong."""
@@ -75,4 +112,5 @@ class UpkeepVerbs(Verbs):
         from quantstore.maintenance.sweep import sweep
 
         self._require_writable("sweep")
+        self._publisher.before_sweep()
         return sweep(self.metadata_catalog, self._stores, parse_duration_ns(grace, "grace"))

@@ -111,7 +111,7 @@ def split(
             if permutation is not None:
                 ordinals = pa.array(permutation[low:high] + first_ordinal, pa.int64())
                 part, seq_start = part.append_column(SEQ, ordinals), 0
-            yield Piece(_without_constants(part, form), seq_start, partition, is_mixed, rows, time[low:high])
+            yield Piece(without_constants(part, form), seq_start, partition, is_mixed, rows, time[low:high])
 
 
 def _first_class(table: pa.Table) -> str | None:
@@ -125,7 +125,7 @@ def _slices(start: int, end: int, most: int) -> Iterator[tuple[int, int]]:
     yield from pairwise(edges)
 
 
-def _without_constants(table: pa.Table, form: TableForm) -> pa.Table:
+def without_constants(table: pa.Table, form: TableForm) -> pa.Table:
     """Leave out hidden partition columns that the partition alone determines."""
     constant = [ASSET_CLASS] if form.spec.grain is not Grain.DAY else [TRADE_DATE, ASSET_CLASS]
     return table.drop_columns([name for name in constant if name in form.hidden])

@@ -47,7 +47,7 @@ def make_store(root: str) -> None:
 def work(
     root: str, journal: str, word: str, seed: int, first_write: int, again: dict[str, Any] | None, buffer: int = 5_000
 ) -> None:
-    """Write, migrate and sweep until killed.
+    """Write, migrate, compact and sweep until killed.
 
     Args:
         root: The store.
@@ -72,7 +72,11 @@ def work(
                     perform(store, operation, lines)
             elif operation["name"] == "sweep":
                 store.sweep(grace=0)
-            elif operation["table"] in store.tables():
+            elif operation["table"] not in store.tables():
+                continue
+            elif operation["name"] == "compact":
+                store.compact(operation["table"])
+            else:
                 store.migrate(
                     operation["table"], operation["source"], operation["destination"], **operation["condition"]
                 )
@@ -82,11 +86,13 @@ def operations(chance: random.Random, first_write: int) -> Iterator[Write | dict
     """Yield operations without end."""
     write = first_write
     while True:
-        kinds = ("append", "stream", "overwrite", "replace", "delete", "migrate", "sweep")
-        kind = chance.choices(kinds, (4, 2, 1, 2, 1, 5, 3))[0]
+        kinds = ("append", "stream", "overwrite", "replace", "delete", "migrate", "compact", "sweep")
+        kind = chance.choices(kinds, (4, 2, 1, 2, 1, 5, 3, 3))[0]
         table = chance.choice(TABLES)
         if kind == "sweep":
             yield {"name": "sweep"}
+        elif kind == "compact":
+            yield {"name": "compact", "table": table}
         elif kind == "migrate":
             source, destination = chance.sample((*TIERS, "any"), 2)
             if destination == "any":
@@ -119,7 +125,7 @@ def _condition(chance: random.Random) -> dict[str, Any]:
 
 
 def scenario(root: str, journal: str, counts: str | None = None) -> None:
-    """Write, split, move through all tiers, overwrite and sweep, so that every step is passed several times.
+    """Write, split, move through all tiers, compact, overwrite and sweep, so that every step is passed several times.
 
     Args:
         root: An empty folder for the store.
@@ -135,12 +141,15 @@ def scenario(root: str, journal: str, counts: str | None = None) -> None:
         perform(store, Write(0, "trades", "hot", 90), lines)
         lifecycle(store, "trades")
         perform(store, Write(1, "trades", "hot", 150, batches=3), lines)
-        perform(store, Write(2, "marks", "warm", 20), lines)
+        store.compact("trades")
+        perform(store, Write(2, "trades", "hot", 60), lines)
+        store.compact("trades", tier="hot")
+        perform(store, Write(3, "marks", "warm", 20), lines)
         store.migrate("marks", "warm", "cold")
         store.sweep(grace=0)
-        perform(store, Write(3, "trades", "warm", 40, mode="replace", first=1), lines)
-        perform(store, Write(4, "trades", "hot", 0, mode="delete", first=0), lines)
-        perform(store, Write(5, "trades", "cold", 30, mode="overwrite"), lines)
+        perform(store, Write(4, "trades", "warm", 40, mode="replace", first=1), lines)
+        perform(store, Write(5, "trades", "hot", 0, mode="delete", first=0), lines)
+        perform(store, Write(6, "trades", "cold", 30, mode="overwrite"), lines)
         store.migrate("trades", "cold", "hot")
         store.sweep(grace=0)
     if counts is not None:

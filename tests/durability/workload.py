@@ -130,12 +130,13 @@ def shrink(buffer: int) -> None:
 
 
 def lifecycle(store: HybridStorageManager, table: str) -> list[Any]:
-    """Move the older half of a table one tier down, some symbols to the bottom, and sweep; return what was done."""
+    """Move the older half of a table one tier down, some symbols to the bottom, compact and sweep; return what was done."""
     import pandas as pd
 
     half = pd.Timestamp(FIRST_DAY_NS + DAY_NS // 2, tz="UTC")
     done: list[Any] = []
     done += store.migrate(table, "hot", "warm", before=half)
     done += store.migrate(table, "any", "cold", where="symbol = 'AAPL'")
+    done += store.compact(table).groups
     swept = store.sweep(grace=0)
     return done + [swept] * (swept.copies + swept.orphans + swept.attempts)
