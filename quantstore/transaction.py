@@ -15,6 +15,8 @@ from quantstore.write.staging import Staging
 
 if TYPE_CHECKING:
     from quantstore.catalog.records import WriteCommit
+    from quantstore.rows.form import TableForm
+    from quantstore.write.append import Incoming
     from quantstore.write.committer import Committer, Operation
     from quantstore.write.request import WriteRequest
     from quantstore.write.result import WriteResult
@@ -57,6 +59,9 @@ class Transaction:
         key: str | Iterable[str] | None = None,
         asset_class: str | None = None,
         tz: str | None = None,
+        calendar: str | None = None,
+        grain: str | None = None,
+        wide: str | None = None,
         on_repeat: str = "skip",
         expected_version: int | None = None,
     ) -> None:
@@ -76,13 +81,19 @@ class Transaction:
             key=key,
             asset_class=asset_class,
             tz=tz,
+            calendar=calendar,
+            grain=grain,
+            wide=wide,
             on_repeat=on_repeat,
             expected_version=expected_version,
+            write_id=self._write_id,
         )
         before = self._before(table)
         if mode != "append" and before:
             raise _out_of_order(table, f"mode={mode!r}")
         operation = self._open(df, request, before[-1] if before else None, self._rows(before))
+        for earlier in before:
+            earlier.keep_as(operation.incoming.form)  # type: ignore[attr-defined]  # operations that add rows have it
         if mode == "append":
             operation.prepare(self._staged())
         self._tables.setdefault(table.casefold(), []).append(operation)
@@ -147,8 +158,21 @@ class _Combined:
         self.request = operations[0].request
         self.most_rows = sum(operation.most_rows for operation in operations)
 
+    def refresh(self, beside: Incoming | None = None) -> None:
+        """Do nothing: preparing looks the table up again."""
+
+    def keep_as(self, form: TableForm) -> None:
+        """Do nothing: nothing comes after what is one commit."""
+
     def prepare(self, staging: Staging) -> WriteCommit:
         """Prepare each and return one commit of them all."""
+        incoming: Incoming | None = None
+        for operation in self._operations:
+            operation.refresh(incoming)
+            incoming = getattr(operation, "incoming", incoming)
+        for operation in self._operations:
+            if incoming is not None:
+                operation.keep_as(incoming.form)
         commits = [operation.prepare(staging) for operation in self._operations]
         first, last = commits[0], commits[-1]
         if len(commits) == 1:
@@ -162,6 +186,7 @@ class _Combined:
             segments=tuple(segment for commit in commits for segment in commit.segments),
             rows=sum(commit.rows for commit in commits),
             content=f"sha256:{hashlib.sha256(contents.encode()).hexdigest()}",
+            contents_before=(),
             removes_all=first.removes_all,
             rewrites=first.rewrites,
             scope=first.scope,

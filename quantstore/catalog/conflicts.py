@@ -74,11 +74,16 @@ def require_same_table(table: TableRecord | None, commit: WriteCommit) -> None:
         ConflictError: The table was dropped or renamed, and another may have its name.
     """
     if commit.table_id is not None and (table is None or table.table_id != commit.table_id):
-        raise ConflictError(
-            f"Table {commit.spec.name!r} was dropped or renamed by another process at the same time; nothing was "
-            "changed. Look at store.tables() and decide.",
-            table=commit.spec.name,
-        )
+        raise renamed_away(commit.spec.name)
+
+
+def renamed_away(table: str) -> ConflictError:
+    """Return the error of a write whose table is not called so any more."""
+    return ConflictError(
+        f"Table {table!r} was dropped or renamed by another process at the same time; nothing was changed. Look at "
+        "store.tables() and decide.",
+        table=table,
+    )
 
 
 def require_version(table: TableRecord, expected: int | None) -> None:
@@ -106,17 +111,18 @@ def require_scope(connection: Connection, table: TableRecord, commit: WriteCommi
     for rewrite in commit.rewrites:
         removed_version = require_unmoved(connection, table, rewrite.source)
         if removed_version is not None:
-            raise _outpaced(table)
+            raise outpaced(table.name)
     scope = commit.scope
     if scope is not None and has_newcomers(connection, table.table_id, commit.planned_version, scope):
-        raise _outpaced(table)
+        raise outpaced(table.name)
 
 
-def _outpaced(table: TableRecord) -> OutpacedError:
+def outpaced(table: str) -> OutpacedError:
+    """Return the error of a correction whose rows another process has changed."""
     return OutpacedError(
-        f"Table {table.name!r} was changed by another process at the same time, in the rows to be corrected; nothing "
-        "was changed. Try again.",
-        table=table.name,
+        f"Table {table!r} was changed by another process at the same time, in the rows to be corrected; nothing was "
+        "changed. Try again.",
+        table=table,
     )
 
 

@@ -241,3 +241,51 @@ class GarbageCopy:
     size_bytes: int
     condemned_ns: int
     file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """A table that is published in another format, and how far.
+
+    Attributes:
+        table: The table, under the name it has or last had.
+        is_dropped: Whether it has no name any more.
+        format: What it is published as.
+        name: The name it was published under.
+        location: Where.
+        version: The version it was published at; 0 before the first time.
+        generation: The placement generation it was published at.
+        snapshot_id: What the other format calls it; empty where it has nothing to call.
+        published_ns: When.
+        lag: How many versions of the table came since; 0 where what it shows is the same now.
+    """
+
+    table: TableRecord
+    is_dropped: bool
+    format: str
+    name: str
+    location: str
+    version: int
+    generation: int
+    snapshot_id: str
+    published_ns: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
+class ColdState:
+    """What there is to publish of a table.
+
+    Attributes:
+        table: The table, under the name it has or last had.
+        is_dropped: Whether it has no name any more.
+        snapshot: When it was looked at.
+        segments: Segments of the newest version whose primary copies are in cold; none of a dropped table.
+        content: Digest of what a publication of it shows.
+    """
+
+    table: TableRecord
+    is_dropped: bool
+    snapshot: Snapshot
+    segments: tuple[PlacedSegment, ...]
+    content: str

@@ -11,17 +11,18 @@ from quantstore.errors import InvalidInputError
 
 
 class Grain(StrEnum):
-    """How wide a partition is."""
+    """How wide a partition is; `auto` until the first rows decide it."""
 
     DAY = "day"
     MONTH = "month"
     YEAR = "year"
+    AUTO = "auto"
 
     def floor(self, day: date) -> date:
         """Return the first day of the partition that `day` falls into."""
-        if self is Grain.DAY:
-            return day
-        return day.replace(day=1) if self is Grain.MONTH else day.replace(month=1, day=1)
+        if self is Grain.MONTH:
+            return day.replace(day=1)
+        return day.replace(month=1, day=1) if self is Grain.YEAR else day
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class TableSpec:
         symbol: Symbol column, or None.
         key: Columns that identify a row for upserts; empty where the table has none.
         calendar: Exchange calendar that derives `trade_date`, or None for UTC dates.
-        grain: Width of a partition.
+        grain: Width of a partition; `auto` while the table has no rows that decide it.
         asset_class: Value for rows that bring none, or None for `UNKNOWN`.
     """
 
@@ -65,15 +66,12 @@ class TableSchema:
 
 
 def parse_grain(value: str) -> Grain:
-    """Return the grain named `value`; `auto` is `day`.
+    """Return the grain named `value`.
 
     Raises:
         InvalidInputError: No such grain.
     """
-    text = str(value).lower()
-    if text == "auto":
-        return Grain.DAY
     try:
-        return Grain(text)
+        return Grain(str(value).lower())
     except ValueError:
         raise InvalidInputError(f"{value!r} is not a grain; choose auto, day, month or year.") from None

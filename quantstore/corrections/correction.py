@@ -22,8 +22,12 @@ from quantstore.query.assemble import concat
 from quantstore.query.condition import Condition
 from quantstore.query.plan import may_hold_symbol
 from quantstore.rows.columns import match_column
+from quantstore.rows.evolution import adapted
 from quantstore.rows.form import TableForm, known_form
-from quantstore.write.arrivals import Arrivals, conformed, content_digest
+from quantstore.write.append import received_again
+from quantstore.write.arrivals import Arrivals, conformed, content_digest, row_columns
+from quantstore.write.grain import with_grain
+from quantstore.write.lineage import code_lineage
 from quantstore.write.partition import add_hidden
 
 if TYPE_CHECKING:
@@ -79,19 +83,27 @@ class Delete:
         self._parts = parts
         self._record = record
         self._scope = ConditionScope(parts.condition(record, request.where))
+        self._lineage = code_lineage()
         self.request = request
 
     most_rows = 0
+
+    def refresh(self, beside: Incoming | None = None) -> None:
+        """Do nothing: each preparation looks for the rows anew, whatever columns the table has."""
+
+    def keep_as(self, form: TableForm) -> None:
+        """Do nothing: what is left of a segment keeps the form it has."""
 
     def prepare(self, staging: Staging) -> WriteCommit:
         """Write what is left of the segments that lose rows, and return the commit."""
         form = known_form(self._record)
         rewriter = self._parts.rewriter(self._record)
-        found = _Found(self._parts, self._record, self._scope, rewriter)
+        found = _Found(self._parts, self._record, self._scope, rewriter, form)
         rewrites = tuple(rewriter.without(one.placed, one.mask, staging) for one in found.touched)
         return WriteCommit(
             spec=form.spec,
             schema=form.stored(),
+            schema_id=self._record.schema_id,
             table_id=self._record.table_id,
             operation="delete",
             tier=self.request.tier,
@@ -103,7 +115,7 @@ class Delete:
             scope=found.wanted,
             planned_version=found.version,
             expected_version=self.request.expected_version,
-            lineage={"where": self.request.where},
+            lineage={"where": self.request.where, **self._lineage},
         )
 
 
@@ -124,18 +136,39 @@ class Correction:
 
     def __init__(self, parts: Parts, incoming: Incoming, request: WriteRequest, first_ordinal: int = 0) -> None:
         self._parts = parts
-        self.incoming = incoming
         self._first = first_ordinal
         self.request = request
+        self._kept_as: TableForm | None = None
+        self._take(incoming)
+
+    def _take(self, incoming: Incoming) -> None:
         self._form = self._with_key(incoming.form)
-        wishes = request.wishes
+        wishes = self.request.wishes
         tables = [
             add_hidden(table, self._form, wishes.asset_class)
             for table in conformed(incoming.source, self._form, tz=wishes.tz)
             if table.num_rows
         ]
         self._full = pa.concat_tables(tables) if tables else _no_rows(self._form)
+        self._form = with_grain(self._form, self._full)
+        self.incoming = replace(incoming, form=self._form)
+        self.__dict__.pop("_content", None)
         self._scope = self._find_scope()
+
+    def refresh(self, beside: Incoming | None = None) -> None:
+        """Look the table up again: it may have other columns by now.
+
+        Raises:
+            InvalidInputError: The rows do not fit it any more.
+            ConflictError: They came as a stream, which cannot be read again.
+        """
+        incoming = received_again(self._parts.catalog, self.incoming, self.request, beside)
+        if incoming is not self.incoming:
+            self._take(incoming)
+
+    def keep_as(self, form: TableForm) -> None:
+        """Keep the frame's rows in a newer form, which a later write of the same commit gives the table."""
+        self._kept_as = None if form.schema == self._form.schema else form
 
     @property
     def most_rows(self) -> int:
@@ -150,15 +183,17 @@ class Correction:
         wanted: SegmentFilter | None = None
         version = self.incoming.version
         changes_nothing = False
-        if record is not None and record.schema is not None and self._scope is not None:
+        is_known = self.incoming.is_known
+        if record is not None and record.schema is not None and self._scope is not None and not is_known:
             rewriter = self._parts.rewriter(record)
-            found = _Found(self._parts, record, self._scope, rewriter)
+            found = _Found(self._parts, record, self._scope, rewriter, self._form)
             version, wanted = found.version, found.wanted
             touched, full = self._without_same(found.touched, rewriter)
             rewrites = tuple(rewriter.without(one.placed, one.mask, staging) for one in touched)
             changes_nothing = bool(self._full.num_rows) and not rewrites and not full.num_rows
-        arrivals = Arrivals(staging, self._parts.stores[request.tier], request.tier, self._form, self._first)
-        arrivals.add(full)
+        form = self._kept_as or self._form
+        arrivals = Arrivals(staging, self._parts.stores[request.tier], request.tier, form, self._first)
+        arrivals.add(full if form is self._form else adapted(full, form, row_columns(form)))
         commit = self.incoming.commit(
             request,
             segments=tuple(arrivals.segments),
@@ -229,7 +264,7 @@ class Correction:
         """Whether the rows that go are, in the order they came in, those that come."""
         if not touched or sum(int(one.mask.sum()) for one in touched) != self._full.num_rows:
             return False
-        gone = concat([rewriter.read(one.placed).filter(pa.array(one.mask)) for one in touched])
+        gone = concat([rewriter.read(one.placed, self._form).filter(pa.array(one.mask)) for one in touched])
         gone = gone.take(pc.sort_indices(gone.column(SEQ)))
         return _digest(self._form, gone.select(self._full.column_names)) == self._content
 
@@ -239,7 +274,9 @@ class Correction:
         """Leave out the keys that have one row, which is the frame's."""
         full = self._full
         found = [np.flatnonzero(one.mask) for one in touched]
-        old = [rewriter.read(one.placed).take(pa.array(rows)) for one, rows in zip(touched, found, strict=True)]
+        old = [
+            rewriter.read(one.placed, self._form).take(pa.array(rows)) for one, rows in zip(touched, found, strict=True)
+        ]
         at = [scope.positions(rows) for rows in old]
         counts = np.bincount(np.concatenate([*at, np.zeros(0, np.int64)]), minlength=full.num_rows)
         unchanged = np.zeros(full.num_rows, np.bool_)
@@ -258,8 +295,9 @@ class Correction:
 class _Found:
     """The segments that have rows in a scope, at one version."""
 
-    def __init__(self, parts: Parts, record: TableRecord, scope: Scope, rewriter: Rewriter) -> None:
+    def __init__(self, parts: Parts, record: TableRecord, scope: Scope, rewriter: Rewriter, form: TableForm) -> None:
         self._scope = scope
+        self._form = form
         self._rewriter = rewriter
         with parts.catalog.view() as view:
             self.version = view.snapshot.version
@@ -272,7 +310,7 @@ class _Found:
         """The segments that have such rows."""
         found = []
         for placed in self._candidates:
-            mask = self._scope.mask(placed, self._rewriter.read(placed, self._scope.columns))
+            mask = self._scope.mask(placed, self._rewriter.read(placed, self._form, self._scope.columns))
             if mask.any():
                 found.append(_Touched(placed, mask))
         return found

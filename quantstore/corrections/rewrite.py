@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from quantstore.catalog.conflicts import moved_away
+from quantstore.catalog.conflicts import moved_away, outpaced
 from quantstore.catalog.records import Rewrite
 from quantstore.core.segment import SEQ, SEQ_VERSION_SHIFT, NewCopy, NewSegment
 from quantstore.errors import IntegrityError
 from quantstore.query.relations import damaged
+from quantstore.rows.evolution import adapted, own_columns
 from quantstore.stores.base import Part, Selection
 from quantstore.write.partition import piece_stats
 
@@ -50,20 +51,33 @@ class Rewriter:
         self._catalog = catalog
         self._stores = stores
         self._record = record
-        self._form = form
+        self._find_form = form
+        self._forms: dict[int, TableForm] = {}
 
-    def read(self, placed: PlacedSegment, columns: tuple[str, ...] | None = None) -> pa.Table:
-        """Return rows of a segment, all columns or some, `_seq` included.
+    def read(self, placed: PlacedSegment, form: TableForm, columns: tuple[str, ...] | None = None) -> pa.Table:
+        """Return rows of a segment as they read in a form of the table, all columns or some, `_seq` included.
 
         Raises:
             IntegrityError: The copy is damaged or gone.
-            OutpacedError: Another process has moved the segment.
+            OutpacedError: Another process has moved the segment, or given the table a newer form.
         """
-        form = self._form(placed.segment.schema_id)
-        names = None if columns is None else tuple(dict.fromkeys([*columns, SEQ]))
+        names = form.schema.names if columns is None else list(dict.fromkeys([*columns, SEQ]))
+        own = self._form(placed.segment.schema_id)
+        rows = self._read(placed, own, tuple(own_columns(own, names)))
+        try:
+            return adapted(rows, form, names)
+        except pa.ArrowInvalid as error:
+            raise outpaced(self._record.name) from error
+
+    def _form(self, schema_id: int) -> TableForm:
+        if schema_id not in self._forms:
+            self._forms[schema_id] = self._find_form(schema_id)
+        return self._forms[schema_id]
+
+    def _read(self, placed: PlacedSegment, own: TableForm, names: tuple[str, ...] | None = None) -> pa.Table:
         copy = placed.primary
         with self._reading(placed):
-            return self._stores[copy.tier].read(form.layout, copy, placed.segment.partition, Selection(names))
+            return self._stores[copy.tier].read(own.layout, copy, placed.segment.partition, Selection(names))
 
     @contextmanager
     def _reading(self, placed: PlacedSegment) -> Iterator[None]:
@@ -76,7 +90,7 @@ class Rewriter:
 
     def without(self, placed: PlacedSegment, mask: Mask, staging: Staging) -> Rewrite:
         """Write a segment's rows, but those in `mask`, and return the rewrite."""
-        rows = self.read(placed)
+        rows = self._read(placed, self._form(placed.segment.schema_id))
         versions = np.unique(rows.column(SEQ).to_numpy()[mask] >> SEQ_VERSION_SHIFT).tolist()
         removed = int(mask.sum())
         rest: tuple[NewSegment, ...] = ()

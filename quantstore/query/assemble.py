@@ -18,6 +18,7 @@ from quantstore.core.segment import SEQ, TRADE_DATE
 from quantstore.core.timerange import TimeRange
 from quantstore.query.plan import by_file
 from quantstore.query.relations import located
+from quantstore.rows.evolution import adapted, own_columns
 from quantstore.rows.times import as_date, row_mask, time_ns
 from quantstore.stores.base import Selection
 
@@ -124,12 +125,15 @@ def _cluster(
     parts = held[:]
     held.clear()
     for group, is_whole in files:
-        selection = Selection(needed, rows.time, rows.symbols, whole_file=is_whole)
+        own = scan.form_of(group[0], form)
+        stored = needed if own is form else tuple(own_columns(own, needed))
+        selection = Selection(stored, rows.time, rows.symbols, whole_file=is_whole)
         for choice in group[:1] if is_whole else group:
             with located(scan, choice):
                 store = stores[choice.copy.tier]
-                part = store.read(form.layout, choice.copy, choice.placed.segment.partition, selection)
-            parts.append(_filtered(part, form, rows))
+                part = store.read(own.layout, choice.copy, choice.placed.segment.partition, selection)
+            part = _filtered(part, own, rows)
+            parts.append(part if own is form else adapted(part, form, needed))
             del part
     return concat(parts) if in_order else _in_order(parts, form)
 

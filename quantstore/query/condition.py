@@ -15,7 +15,7 @@ from quantstore.query.frames import Frames
 from quantstore.query.mistakes.explain import locate
 from quantstore.query.mistakes.rehearsal import check_condition
 from quantstore.query.parse import parse_condition
-from quantstore.query.plan import Choice
+from quantstore.query.plan import Choice, Scan, older_forms
 from quantstore.query.preparer import Preparer
 from quantstore.query.request import ReadRequest
 from quantstore.rows.form import TableForm, known_form
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from quantstore.core.segment import PlacedSegment
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
-    from quantstore.query.statement import Statement
+    from quantstore.query.statement import Source, Statement
     from quantstore.stores.base import SegmentStore
 
 _INCOMING = "incoming rows"  # no table may be called so
@@ -61,6 +61,7 @@ class Condition:
         self._preparer = Preparer(engine)
         self._record = record
         self._where = where
+        self._older: dict[int, TableForm] = {}
         with catalog.view() as view:
             self._statement = self._planned(view)
 
@@ -76,10 +77,23 @@ class Condition:
         Raises:
             IntegrityError: The segment's copy is damaged or gone.
         """
+        choices = (Choice(placed, placed.primary),)
+        source, scan = self._source()
+        if placed.segment.schema_id > (scan.record.schema_id or 0):  # the table has other columns by now
+            with self._catalog.view() as view:
+                self._statement = self._planned(view)
+            source, scan = self._source()
+        schema_id = placed.segment.schema_id
+        if schema_id not in self._older and schema_id != scan.record.schema_id:
+            with self._catalog.view() as view:
+                self._older |= older_forms(view, scan.record, choices)
+        scan = replace(scan, choices=choices, left_out=(), older=self._older)
+        return self._run(replace(self._statement, sources=(replace(source, scan=scan),)))
+
+    def _source(self) -> tuple[Source, Scan]:
         source = self._statement.sources[0]
         assert source.scan is not None  # noqa: S101 - the one table is a stored one
-        scan = replace(source.scan, choices=(Choice(placed, placed.primary),), left_out=())
-        return self._run(replace(self._statement, sources=(replace(source, scan=scan),)))
+        return source, source.scan
 
     def rows_of(self, table: pa.Table) -> pa.Array:
         """Return the `_seq` of those of `table`'s rows, which have every column, that meet the condition."""

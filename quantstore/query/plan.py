@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -10,11 +10,13 @@ from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.render import counted, human_bytes, human_count
 from quantstore.core.segment import Copy, PlacedSegment
 from quantstore.core.tier import ALL_TIERS, Tier
+from quantstore.rows.form import known_form
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import View
     from quantstore.catalog.records import TableRecord
     from quantstore.core.table import TableSchema
+    from quantstore.rows.form import TableForm
 
 _CONDITIONS = (
     ("partition", ("first_day", "last_day", "days")),
@@ -61,6 +63,7 @@ class Scan:
         schema: The schema at the version read.
         wanted: Conditions that segments were pruned by.
         choices: Segments to open, oldest first, each with the copy that answers.
+        older: Forms of segments that were written before the table had the schema, by their schema ids.
         left_out: Segments that `tiers=` leaves out.
         pruned: What was skipped and why.
     """
@@ -72,6 +75,11 @@ class Scan:
     choices: tuple[Choice, ...]
     left_out: tuple[PlacedSegment, ...] = ()
     pruned: tuple[Pruned, ...] = ()
+    older: Mapping[int, TableForm] = field(default_factory=dict, compare=False)
+
+    def form_of(self, choice: Choice, form: TableForm) -> TableForm:
+        """Return the form in which a segment keeps its rows; `form` is that of the schema."""
+        return self.older.get(choice.placed.segment.schema_id, form)
 
     def uses(self) -> tuple[TierUse, ...]:
         """Return what the scan touches, tier by tier."""
@@ -176,7 +184,16 @@ def plan_scan(
         else:
             left_out.append(one)
     pruned = _pruned(view, record, wanted, len(placed)) if explain else ()
-    return Scan(record, alias, record.schema, wanted, tuple(choices), tuple(left_out), pruned)
+    older = older_forms(view, record, choices)
+    return Scan(record, alias, record.schema, wanted, tuple(choices), tuple(left_out), pruned, older)
+
+
+def older_forms(view: View, record: TableRecord, choices: Iterable[Choice]) -> Mapping[int, TableForm]:
+    """Return the forms of the segments that do not have the form of the table, by their schema ids."""
+    others = {choice.placed.segment.schema_id for choice in choices} - {record.schema_id}
+    if not others:
+        return {}
+    return {number: known_form(record, schema) for number, schema in view.schemas(frozenset(others)).items()}
 
 
 def by_file(choices: Iterable[Choice]) -> list[tuple[tuple[Choice, ...], bool]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from quantstore.catalog.records import TableRecord
     from quantstore.query.rewriting.rewrite import OutputColumn
 
+FormKey = tuple[int | None, str] | None
 _MARK = "quantstore_scan"
 _WORD = re.compile(r"[A-Za-z_][\w]*")
 
@@ -60,7 +61,7 @@ class Prepared:
         references: What the placeholders stand for.
         outputs: What is known of each result column, or None.
         links: What ties references, by their numbers, to each other.
-        schemas: The schemas it holds for: the schema id of each stored table, None of a name that was no table.
+        schemas: The forms it holds for: schema id and grain of each stored table, None of a name that was no table.
         refined: Parameters to be bound with nanoseconds, though their values have none.
     """
 
@@ -68,13 +69,12 @@ class Prepared:
     references: tuple[Reference, ...]
     outputs: tuple[OutputColumn, ...] | None
     links: tuple[TimeLink | SymbolLink, ...]
-    schemas: Mapping[str, int | None]
+    schemas: Mapping[str, FormKey]
     refined: frozenset[str]
 
     def fits(self, view: View) -> bool:
         """Whether the names still mean tables of the same form."""
-        records = ((view.table(name), schema_id) for name, schema_id in self.schemas.items())
-        return all((record.schema_id if record else None) == schema_id for record, schema_id in records)
+        return all(_form_key(view.table(name)) == key for name, key in self.schemas.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +191,16 @@ def _unwrapped(tree: exp.Expression) -> tuple[exp.Expression | None, exp.Express
 
 def _resolve(
     view: View, tree: exp.Expression, frames: Mapping[str, TableForm]
-) -> tuple[list[_Found], dict[str, int | None]]:
+) -> tuple[list[_Found], dict[str, FormKey]]:
     """Return the references to frames and stored tables, each marked with its number, and the schemas looked up."""
     found: list[_Found] = []
-    schemas: dict[str, int | None] = {}
+    schemas: dict[str, FormKey] = {}
     for node in table_references(tree):
         name = node.name.casefold()
         form = frames.get(name)
         if form is None:
             record = view.table(name)
-            schemas[name] = record.schema_id if record else None
+            schemas[name] = _form_key(record)
             if record is None:
                 if _WORD.fullmatch(node.name):
                     raise unknown_table(view, node.name)
@@ -209,6 +209,11 @@ def _resolve(
         node.meta[_MARK] = len(found)
         found.append(_Found(node, form, name in frames))
     return found, schemas
+
+
+def _form_key(record: TableRecord | None) -> FormKey:
+    """Return what an analysis asks of a table: its columns, and its grain, which the first rows may decide."""
+    return None if record is None else (record.schema_id, record.spec.grain.value)
 
 
 def _reference(

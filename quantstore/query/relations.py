@@ -12,6 +12,7 @@ import pyarrow as pa
 from quantstore.core.segment import ASSET_CLASS, SEQ
 from quantstore.errors import IntegrityError
 from quantstore.query.plan import by_file
+from quantstore.rows.evolution import adapted, own_columns
 from quantstore.stores import physical
 from quantstore.stores.base import Selection
 from quantstore.stores.engine_types import quote
@@ -55,47 +56,75 @@ class Relations:
 
     def frame(self, rows: pa.Table, columns: Sequence[str]) -> str:
         """Return SQL that gives `columns` of a caller's frame in the engine's types."""
-        return self._registered(rows.select(list(columns)), columns)
+        return f"SELECT {', '.join(map(quote, columns))} FROM {self._source(rows.select(list(columns)))}"
 
-    def _registered(self, table: pa.Table, columns: Sequence[str]) -> str:
+    def _source(self, table: pa.Table) -> str:
         name = f"__quantstore_{len(self.tables)}"
         self.tables[name] = physical.to_engine(table)
-        source = f"(FROM {name} LIMIT {2**63 - 1})" if _KEEPS_FILTERS_OUT else name
-        return f"SELECT {', '.join(map(quote, columns))} FROM {source}"
+        return f"(FROM {name} LIMIT {2**63 - 1})" if _KEEPS_FILTERS_OUT else name
 
     def _arrow(
         self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]
     ) -> list[str]:
-        whole, parts = [], []
+        whole: dict[tuple[str, ...], list[pa.Table]] = {}
+        parts = []
         for group, is_whole in by_file(choices):
+            own = scan.form_of(group[0], form)
             names = columns if is_whole else list(dict.fromkeys([*columns, ASSET_CLASS]))
+            names = names if own is form else own_columns(own, names)
             selection = Selection(tuple(names), scan.wanted.time, scan.wanted.symbols, whole_file=True)
             with located(scan, group[0]):
-                table = store.read(form.layout, group[0].copy, group[0].placed.segment.partition, selection)
+                table = store.read(own.layout, group[0].copy, group[0].placed.segment.partition, selection)
+            table = table if own is form else adapted(table, form, names)
             if is_whole:
-                whole.append(table)
+                whole.setdefault(tuple(names), []).append(table)
             else:
-                parts.append(self._registered(table, columns) + _of_classes(group))
-        return [*([self._registered(pa.concat_tables(whole), columns)] if whole else []), *parts]
+                parts.append(self._completed(table, form, columns) + _of_classes(group))
+        return [*(self._completed(pa.concat_tables(tables), form, columns) for tables in whole.values()), *parts]
+
+    def _completed(self, table: pa.Table, form: TableForm, columns: Sequence[str]) -> str:
+        """Return SQL that gives `columns` of rows that may lack some, which the table got later."""
+        present = set(table.column_names)
+        shown = [quote(name) if name in present else _null(form, name) for name in columns]
+        return f"SELECT {', '.join(shown)} FROM {self._source(table)}"
 
     def _parquet(
         self, store: SegmentStore, scan: Scan, form: TableForm, choices: list[Choice], columns: Sequence[str]
     ) -> list[str]:
-        schema = pa.schema([form.schema.field(name) for name in columns])
         where = _physical_condition(scan, form)
+        groups: dict[tuple[int, int | None], list[str]] = {}
+        for choice in choices:
+            schema_id = choice.placed.segment.schema_id
+            with located(scan, choice):
+                path = quote_text(store.verify(choice.copy))
+            groups.setdefault((choice.copy.seq_base, schema_id if schema_id in scan.older else None), []).append(path)
+        newest = _projection(form, form, columns)
+        older = {number: _projection(own, form, columns) for number, own in scan.older.items()}
         parts = []
-        for base, same in groupby(choices, key=lambda choice: choice.copy.seq_base):
-            paths = []
-            for choice in same:
-                with located(scan, choice):
-                    paths.append(quote_text(store.verify(choice.copy)))
-            shown = physical.engine_projection(schema, list(columns))
+        for (base, number), paths in groups.items():
+            shown = list(newest if number is None else older[number])
             if base and SEQ in columns:
                 shown[list(columns).index(SEQ)] = f"{quote(SEQ)} + {base} AS {quote(SEQ)}"
             parts.append(
                 f"SELECT {', '.join(shown)} FROM read_parquet([{', '.join(paths)}], hive_partitioning=false){where}"
             )
         return parts
+
+
+def _projection(own: TableForm, form: TableForm, columns: Sequence[str]) -> list[str]:
+    """Return what to select of Parquet files in one form of a table so that it reads as in another, newer one."""
+    if own is form:
+        return physical.engine_projection(form.schema, list(columns))
+    return [
+        _null(form, name)
+        if own.schema.get_field_index(name) < 0
+        else f"{physical.widened_projection(own.schema.field(name), form.schema.field(name))} AS {quote(name)}"
+        for name in columns
+    ]
+
+
+def _null(form: TableForm, name: str) -> str:
+    return f"CAST(NULL AS {physical.engine_type(form.schema.field(name))}) AS {quote(name)}"
 
 
 def _of_classes(group: Sequence[Choice]) -> str:
@@ -125,8 +154,7 @@ def _physical_condition(scan: Scan, form: TableForm) -> str:
 
 
 def _empty(form: TableForm, columns: Sequence[str]) -> str:
-    nulls = [f"CAST(NULL AS {physical.engine_type(form.schema.field(name))}) AS {quote(name)}" for name in columns]
-    return f"SELECT {', '.join(nulls)} WHERE false"
+    return f"SELECT {', '.join(_null(form, name) for name in columns)} WHERE false"
 
 
 class located:  # noqa: N801 - used as a statement

@@ -11,6 +11,8 @@ from quantstore.core.names import check_name, different_letters, drawn, listed, 
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE
 from quantstore.errors import InvalidInputError, NotFoundError
 
+VALID_FROM = "valid_from"
+"""Time column of reference data: the row holds from then on."""
 _OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
 
 
@@ -76,7 +78,7 @@ def check_zone(zone: str) -> None:
 
 
 def find_time(schema: pa.Schema, wanted: str | None, table: str) -> str:
-    """Return the time column: the one asked for, `ts`, or the only datetime column.
+    """Return the time column: the one asked for, `ts`, `valid_from`, or the only datetime column.
 
     Raises:
         InvalidInputError: There is none, there are several, or the one asked for is not a datetime.
@@ -92,6 +94,10 @@ def find_time(schema: pa.Schema, wanted: str | None, table: str) -> str:
                 column=name,
             )
         return name
+    if "ts" not in schema.names:
+        holds_from = next((field for field in schema if field.name.casefold() == VALID_FROM), None)
+        if holds_from is not None and is_time(holds_from.type):
+            return str(holds_from.name)
     stamps = [field.name for field in schema if pa.types.is_timestamp(field.type)]
     stamps = stamps or [field.name for field in schema if pa.types.is_date(field.type)]
     if len(stamps) == 1:
@@ -104,7 +110,8 @@ def find_time(schema: pa.Schema, wanted: str | None, table: str) -> str:
         )
     raise InvalidInputError(
         f"Table {table!r} needs a time column and none of {listed(schema.names)} is a datetime; convert one: "
-        "df['ts'] = pd.to_datetime(df['ts']).",
+        "df['ts'] = pd.to_datetime(df['ts']). Reference data without one says from when on its rows hold: "
+        "df.assign(valid_from=pd.Timestamp('2000-01-01')).",
         table=table,
     )
 

@@ -11,6 +11,7 @@ from quantstore.core.names import check_name
 from quantstore.core.segment import ASSET_CLASS, HIDDEN_COLUMNS, SEQ, TRADE_DATE
 from quantstore.core.table import Grain, TableSchema, TableSpec
 from quantstore.errors import InvalidInputError, UnsupportedError
+from quantstore.rows.calendars import calendar_name
 from quantstore.rows.columns import check_columns, check_zone, find_key, find_symbol, find_time
 from quantstore.stores.base import TableLayout
 from quantstore.stores.physical import check_schema
@@ -35,7 +36,7 @@ class Wishes:
     asset_class: str | None = None
     tz: str | None = None
     calendar: str | None = None
-    grain: Grain = Grain.DAY
+    grain: Grain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,14 @@ def new_form(name: str, schema: pa.Schema, wishes: Wishes, frame: dict[str, Any]
     """Return the form that a first write, or `create`, fixes.
 
     Raises:
-        InvalidInputError: Names clash, or the time or symbol column is missing, ambiguous or of a wrong type.
+        InvalidInputError: Names clash, the time or symbol column is missing, ambiguous or of a wrong type, or there is
+            no such calendar.
+        MissingDependencyError: The package that knows calendars is not installed.
         UnsupportedError: A column cannot be kept in every tier.
     """
     check_name(name)
     if not isinstance(schema, pa.Schema):
         raise InvalidInputError(f"schema= must be a pyarrow.Schema, not {type(schema).__name__}.", table=name)
-    refuse_calendar(wishes)
     schema = plain_types(schema)
     check_columns(schema)
     time = find_time(schema, wishes.time, name)
@@ -122,22 +124,33 @@ def new_form(name: str, schema: pa.Schema, wishes: Wishes, frame: dict[str, Any]
         time=time,
         symbol=find_symbol(schema, wishes.symbol, name),
         key=find_key(schema, wishes.key, name),
-        calendar=wishes.calendar,
-        grain=wishes.grain,
+        calendar=_known_calendar(schema, time, wishes.calendar, name),
+        grain=wishes.grain or Grain.AUTO,
         asset_class=wishes.asset_class,
     )
     full = pa.schema([*schema, *(HIDDEN_FIELDS[column] for column in hidden)])
     return TableForm(spec, full, hidden, frame)
 
 
-def refuse_calendar(wishes: Wishes) -> None:
-    """Refuse what tables cannot have yet.
+def _known_calendar(schema: pa.Schema, time: str, calendar: str | None, table: str) -> str | None:
+    """Return the calendar's own name, having checked that it can place the stamps of the time column.
 
     Raises:
-        UnsupportedError: Says what there is instead.
+        InvalidInputError: There is no such calendar, or the stamps are of no zone.
     """
-    if wishes.calendar is not None:
-        raise UnsupportedError("calendar= is not supported yet; trade_date is the UTC date of the time column.")
+    if calendar is None:
+        return None
+    name = calendar_name(calendar)
+    kind = schema.field(time).type
+    if TRADE_DATE not in schema.names and pa.types.is_timestamp(kind) and kind.tz is None:
+        raise InvalidInputError(
+            f"Time column {time!r} of table {table!r} has no time zone, so calendar {name!r} cannot place its stamps; "
+            "say which zone they are in with tz=, such as tz='America/New_York' (in a schema: pa.timestamp('ns', zone)).",
+            table=table,
+            column=time,
+            calendar=name,
+        )
+    return name
 
 
 def refuse_unordered(form: TableForm) -> None:

@@ -122,6 +122,22 @@ def engine_projection(schema: pa.Schema, columns: Sequence[str]) -> list[str]:
     return [f"{_from_parquet(schema.field(name))} AS {quote(name)}" for name in columns]
 
 
+def widened_projection(kept: pa.Field, wanted: pa.Field) -> str:
+    """Return the SQL expression that reads a column of our Parquet files in a wider type than it is kept in.
+
+    Args:
+        kept: The column as the file has it.
+        wanted: The column as it is to be read; every value of it fits.
+    """
+    name = _type_name(wanted.type)
+    if kinds.is_null(value_type(kept.type)):
+        return f"CAST(NULL AS {name})"
+    if is_nanoseconds(wanted.type) and not is_nanoseconds(kept.type):
+        return f"make_timestamp_ns(epoch_us({quote(kept.name)}) * 1000)"
+    expression = _from_parquet(kept)
+    return expression if _type_name(kept.type) == name else f"CAST({expression} AS {name})"
+
+
 def _from_parquet(field: pa.Field) -> str:
     column = quote(field.name)
     if is_nanoseconds(field.type):

@@ -30,6 +30,7 @@ from quantstore.stores.engine_types import (
     from_engine,
     physical_time_bounds,
     to_engine,
+    widened_projection,
 )
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "restore",
     "to_engine",
     "to_physical",
+    "widened_projection",
 ]

@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from quantstore.core.events import Progress, announce
 from quantstore.core.segment import SEQ, NewCopy, NewSegment, Partition, SegmentStats
+from quantstore.rows.evolution import adapted
 from quantstore.rows.fingerprint import ContentDigest
 from quantstore.stores.base import Part, Written
 from quantstore.write.conform import conform
+from quantstore.write.grain import with_grain
 from quantstore.write.partition import Piece, add_hidden, contents, split
 
 if TYPE_CHECKING:
@@ -35,16 +37,29 @@ class Arrivals:
         tier: The tier.
         form: The table's form.
         first_ordinal: Number of the first row among those the commit adds to the table.
+        came: The form that rows are brought into first, where the table takes a newer one in the same commit.
+
+    Attributes:
+        form: The table's form; the first rows decide a grain that is not decided yet.
+        rows: Rows staged so far.
+        segments: Their segments.
     """
 
     def __init__(
-        self, staging: Staging, store: SegmentStore, tier: Tier, form: TableForm, first_ordinal: int = 0
+        self,
+        staging: Staging,
+        store: SegmentStore,
+        tier: Tier,
+        form: TableForm,
+        first_ordinal: int = 0,
+        came: TableForm | None = None,
     ) -> None:
         self._staging = staging
         self._store = store
         self._tier = tier
-        self._form = form
+        self.form = form
         self._first = first_ordinal
+        self._came = came
         self._digest = content_digest(form)
         self.rows = 0
         self.segments: list[NewSegment] = []
@@ -60,21 +75,24 @@ class Arrivals:
         Raises:
             InvalidInputError: They do not fit the table.
         """
-        for table in conformed(source, self._form, tz=tz):
+        came = self._came or self.form
+        for table in conformed(source, came, tz=tz):
             if table.num_rows:
-                self.add(add_hidden(table, self._form, asset_class))
+                full = add_hidden(table, came, asset_class)
+                self.add(full if self._came is None else adapted(full, self.form, row_columns(self.form)))
 
     def add(self, full: pa.Table) -> None:
         """Stage rows that have all columns but `_seq`."""
         if full.num_rows == 0:
             return
+        self.form = with_grain(self.form, full)
         able = self._store.capabilities
         first = self._first + self.rows
-        pieces = list(split(full, self._form, able.order, first, SEGMENT_BYTES, mixes=able.mixes))
+        pieces = list(split(full, self.form, able.order, first, SEGMENT_BYTES, mixes=able.mixes))
         self._staging.renew()
         parts = [
             Part(
-                self._staging.place(self._form.spec, piece.partition, self._tier),
+                self._staging.place(self.form.spec, piece.partition, self._tier),
                 piece.table,
                 piece.partition,
                 piece.is_mixed,
@@ -83,13 +101,13 @@ class Arrivals:
         ]
         with ThreadPoolExecutor(1) as beside:  # while bytes are written, rows are hashed and counted
             digested = beside.submit(self._digest.update, full)
-            described = [beside.submit(contents, piece, self._form.layout) for piece in pieces]
-            files = self._staging.write(self._store, self._form.layout, parts)
+            described = [beside.submit(contents, piece, self.form.layout) for piece in pieces]
+            files = self._staging.write(self._store, self.form.layout, parts)
             digested.result()
             for piece, held, file in zip(pieces, described, files, strict=True):
                 self.segments += self._new_segments(piece, held.result(), file)
         self.rows += full.num_rows
-        announce(Progress("write", self._form.spec.name, self.rows, None, "rows"))
+        announce(Progress("write", self.form.spec.name, self.rows, None, "rows"))
 
     def _new_segments(
         self, piece: Piece, held: Sequence[tuple[Partition, SegmentStats]], file: Written
@@ -116,7 +134,12 @@ class Arrivals:
 
 def content_digest(form: TableForm) -> ContentDigest:
     """Return a digest to be fed rows of a table, `_seq` left out."""
-    return ContentDigest(pa.schema([field for field in form.schema if field.name != SEQ]))
+    return ContentDigest(pa.schema([form.schema.field(name) for name in row_columns(form)]))
+
+
+def row_columns(form: TableForm) -> list[str]:
+    """Return the columns that rows of a table have on their way in: all but `_seq`."""
+    return [name for name in form.schema.names if name != SEQ]
 
 
 def conformed(source: Source, form: TableForm, *, tz: str | None) -> Iterator[pa.Table]:

@@ -16,6 +16,8 @@ from quantstore.write.staging import Staging
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
+    from quantstore.rows.form import TableForm
+    from quantstore.write.append import Incoming
     from quantstore.write.request import WriteRequest
 
 _ROUNDS = 8
@@ -36,6 +38,14 @@ class Operation(Protocol):
 
     def prepare(self, staging: Staging) -> WriteCommit:
         """Make durable what the commit will reach, and return the commit."""
+        ...
+
+    def refresh(self, beside: Incoming | None = None) -> None:
+        """Look the table up again, as it was changed meanwhile; `beside` are rows added before by the same commit."""
+        ...
+
+    def keep_as(self, form: TableForm) -> None:
+        """Keep what it adds in a newer form, which a later operation of the same commit gives the table."""
         ...
 
 
@@ -98,6 +108,9 @@ class Committer:
         self, operations: Sequence[Operation], staging: Staging, write_id: str | None
     ) -> tuple[list[WriteCommit], list[WriteOutcome]]:
         for left in reversed(range(_ROUNDS)):
+            if left < _ROUNDS - 1:
+                for operation in operations:
+                    operation.refresh()
             commits = [operation.prepare(staging) for operation in operations]
             if write_id is not None:
                 commits = [replace(commit, write_id=write_id) for commit in commits]
@@ -133,6 +146,8 @@ class Committer:
             segments=outcome.segments,
             replayed=outcome.replay_of is not None,
             dry_run=is_dry,
+            added_columns=commit.added_columns if outcome.evolved else (),
+            widened=dict(commit.widened) if outcome.evolved else {},
         )
 
 
@@ -140,4 +155,5 @@ def _proposed(commit: WriteCommit) -> WriteOutcome:
     """Return what a commit would do."""
     deleted = sum(rewrite.removed for rewrite in commit.rewrites)
     segments = len(commit.segments) + sum(len(rewrite.rest) for rewrite in commit.rewrites)
-    return WriteOutcome(commit.planned_version, commit.rows, deleted, segments)
+    evolves = commit.evolves and bool(commit.rows or commit.removes_all or commit.rewrites)
+    return WriteOutcome(commit.planned_version, commit.rows, deleted, segments, evolved=evolves)

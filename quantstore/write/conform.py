@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE
 from quantstore.errors import InvalidInputError
 from quantstore.rows.columns import check_distinct, check_zone
+from quantstore.rows.evolution import is_ordered, is_wider, widened
 from quantstore.rows.form import TableForm
 from quantstore.rows.source import categories_of
 from quantstore.write.misfits import wrong_columns, wrong_types
@@ -35,7 +36,7 @@ def conform(table: pa.Table, form: TableForm, *, tz: str | None = None) -> pa.Ta
         if field.name == form.spec.time and tz is not None:
             column = _localise(column, field, tz)
         try:
-            _check_order(column, field, form)
+            column = _in_order(column, field, form)
             arrays.append(_cast(column, field.type))
             names.append(field.name)
         except (pa.ArrowException, ValueError) as error:
@@ -72,15 +73,24 @@ def _localise(column: pa.ChunkedArray, field: pa.Field, zone: str) -> pa.Chunked
         ) from error
 
 
-def _check_order(column: pa.ChunkedArray, field: pa.Field, form: TableForm) -> None:
-    """Refuse categories that would change the order of ordered ones."""
+def _in_order(column: pa.ChunkedArray, field: pa.Field, form: TableForm) -> pa.ChunkedArray:
+    """Return ordered categories with all that the table has, and others as they are.
+
+    Raises:
+        ValueError: They are not the table's, or the first of them.
+    """
     kind = field.type
-    if not (pa.types.is_dictionary(kind) and kind.ordered and pa.types.is_dictionary(column.type)):
-        return
+    if not (is_ordered(kind) and pa.types.is_dictionary(column.type)):
+        return column
     recorded = form.frame.get("categories", {}).get(field.name)
     found = categories_of(column)
-    if recorded is not None and found is not None and found != recorded:
-        raise ValueError(f"the ordered categories are {recorded}")
+    if recorded is None or found is None:
+        return column
+    if found != recorded[: len(found)]:
+        raise ValueError(f"the ordered categories are {recorded}, and new ones can only come after them")
+    if not column.type.ordered or (column.type == kind and found == recorded):
+        return column
+    return widened(column.unify_dictionaries(), kind, form.categories(field.name))
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
@@ -90,7 +100,7 @@ def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
         return column
     if not _is_lossless(kind, wanted):
         raise ValueError  # the types say what is wrong
-    if pa.types.is_dictionary(kind) and pa.types.is_dictionary(wanted) and wanted.ordered:
+    if pa.types.is_dictionary(kind) and is_ordered(wanted):
         raise ValueError("ordered categories must have the table's type")
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
@@ -114,8 +124,8 @@ def _is_lossless(kind: pa.DataType, wanted: pa.DataType) -> bool:
         return (kind.tz is None) == (wanted.tz is None)  # a finer unit is checked by Arrow's safe cast
     if t.is_integer(kind) and t.is_integer(wanted):
         return True  # safe casts refuse values that do not fit
-    if t.is_floating(kind) and t.is_floating(wanted):
-        return bool(kind.bit_width <= wanted.bit_width)
+    if is_wider(wanted, kind):
+        return True
     if t.is_decimal(kind) and t.is_decimal(wanted):
         return bool(kind.scale <= wanted.scale)
     return _family(kind) is not None and _family(kind) == _family(wanted)

@@ -12,7 +12,7 @@ from quantstore.rows.form import TableForm
 
 _GIVE_ZONE = "give it its zone: {}.dt.tz_localize('UTC'), or tz='UTC' for the time column"
 _DROP_ZONE = "drop its zone: {}.dt.tz_convert('UTC').dt.tz_localize(None)"
-_ANOTHER = "or write to another table. Nothing was changed."
+_ANOTHER = "or write to another table, or drop this one first. Nothing was changed."
 
 
 def wrong_columns(form: TableForm, missing: Sequence[str], extra: Sequence[str]) -> InvalidInputError:
@@ -20,10 +20,12 @@ def wrong_columns(form: TableForm, missing: Sequence[str], extra: Sequence[str])
     name = form.spec.name
     parts = [f"lacks {listed(missing)}"] if missing else []
     parts += [f"has {', '.join(_meant(one, missing, form) for one in extra)}, which the table has not"] if extra else []
-    way = "Rename or drop" if extra else "Add"
+    way = "Rename or drop columns" if extra else "Add columns, with nulls where there is nothing to say"
+    if missing and extra:
+        way = "Rename columns, and add those that are missing, with nulls where there is nothing to say"
     return InvalidInputError(
         f"The frame does not fit table {name!r}: it {' and '.join(parts)}. The table has "
-        f"{listed(form.visible.names)}. {way} columns, {_ANOTHER}",
+        f"{listed(form.visible.names)}. {way}, {_ANOTHER}",
         table=name,
         missing=list(missing),
         extra=list(extra),
@@ -50,6 +52,8 @@ def wrong_types(form: TableForm, misfits: Mapping[str, tuple[pa.DataType, str]])
     for column, (given, reason) in misfits.items():
         stored = form.schema.field(column).type
         types[column] = {"given": str(given), "stored": str(stored)}
+        if reason and _is_too_fine(given, stored):
+            reason += f"; round: df[{column!r}].dt.floor({stored.unit!r})"
         told.append(f"{column!r} is {given} where the table has {stored} ({reason or _way_out(column, given, stored)})")
     return InvalidInputError(
         f"The frame does not fit table {name!r}: {'; '.join(told)}. Convert the columns, {_ANOTHER}",
@@ -72,6 +76,12 @@ def _way_out(column: str, given: pa.DataType, stored: pa.DataType) -> str:
     )
     way = next((way for is_it, way in ways if is_it), None)
     return f"cast it to {stored} first" if way is None else way.format(f"df[{column!r}]")
+
+
+def _is_too_fine(given: pa.DataType, stored: pa.DataType) -> bool:
+    """Whether stamps come in nanoseconds for a column of coarser ones, whose range nanoseconds may not reach."""
+    t = pa.types
+    return bool(t.is_timestamp(stored) and t.is_timestamp(given) and given.unit == "ns" and stored.unit != "ns")
 
 
 def _is_text(kind: pa.DataType) -> bool:

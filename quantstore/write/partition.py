@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ import pyarrow.compute as pc
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE, UNKNOWN_ASSET_CLASS, Partition, SegmentStats
 from quantstore.core.table import Grain
 from quantstore.errors import InvalidInputError
+from quantstore.rows.calendars import session_dates
 from quantstore.rows.times import Int64s, as_date, as_numpy, time_ns
 from quantstore.write.order import Order, ranked_codes, stable_order
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED_SYMBOLS = 32
 _EPOCH = np.datetime64(0, "D")
+_WORTH_THREADS = 100_000
 Integers = np.ndarray[Any, np.dtype[np.int64]] | np.ndarray[Any, np.dtype[np.int32]]
 
 
@@ -52,7 +56,8 @@ def add_hidden(table: pa.Table, form: TableForm, asset_class: str | None) -> pa.
     """Return `table` with the partition columns it lacks: `trade_date` derived from time, `asset_class` as told.
 
     Raises:
-        InvalidInputError: A row has no time, or a `trade_date` is missing or no date.
+        InvalidInputError: A row has no time, or its time lies outside what the table's calendar knows.
+        MissingDependencyError: The package that knows calendars is not installed.
     """
     time = table.column(form.spec.time)
     if time.null_count:
@@ -63,12 +68,18 @@ def add_hidden(table: pa.Table, form: TableForm, asset_class: str | None) -> pa.
         )
     columns = dict(zip(table.column_names, table.columns, strict=True))
     if TRADE_DATE not in columns:
-        columns[TRADE_DATE] = as_date(time)
+        columns[TRADE_DATE] = _trade_dates(time, form)
     if ASSET_CLASS not in columns:
         value = asset_class or form.spec.asset_class or UNKNOWN_ASSET_CLASS
         constant = pa.repeat(pa.scalar(value, pa.string()), table.num_rows)
         columns[ASSET_CLASS] = pa.chunked_array([constant]).cast(form.schema.field(ASSET_CLASS).type)
     return pa.table({name: columns[name] for name in form.schema.names if name != SEQ})
+
+
+def _trade_dates(time: pa.ChunkedArray, form: TableForm) -> pa.ChunkedArray:
+    """Return the trade dates of event times: their session in the table's calendar, else their UTC date."""
+    spec = form.spec
+    return as_date(time) if spec.calendar is None else session_dates(time, spec.calendar, spec.time, spec.name)
 
 
 def split(
@@ -97,21 +108,61 @@ def split(
         codes, classes = ranked_codes(table.column(ASSET_CLASS))
         keys = keys.astype(np.int64) * len(classes) + codes
     time = time_ns(table.column(layout.time), form.spec.name)
-    permutation = _permutation(table, layout, order, keys, time)
-    if permutation is not None:
-        table, keys, time = table.take(pa.array(permutation)), keys[permutation], time[permutation]
+    gathered = stable_order([keys], [])
+    if gathered is not None:
+        keys = keys[gathered]
     cuts = [0, *(np.flatnonzero(keys[1:] != keys[:-1]) + 1).tolist(), table.num_rows]
-    row_bytes = max(1, table.nbytes // table.num_rows)
-    for start, end in pairwise(cuts):
+    most = max(1, max_bytes // max(1, table.nbytes // table.num_rows))
+
+    def ordered(span: tuple[int, int]) -> tuple[pa.Table, Int64s | None]:
+        return _in_order(table, time, span, gathered, layout, order)
+
+    for (start, end), (rows, chosen) in zip(pairwise(cuts), _each(ordered, list(pairwise(cuts))), strict=True):
         day, code = divmod(int(keys[start]), len(classes))
         partition = Partition((_EPOCH + day).astype(object), None if is_mixed else classes[code])
-        for low, high in _slices(start, end, max(1, max_bytes // row_bytes)):
-            rows = table.slice(low, high - low)
-            part, seq_start = rows, first_ordinal + low
-            if permutation is not None:
-                ordinals = pa.array(permutation[low:high] + first_ordinal, pa.int64())
-                part, seq_start = part.append_column(SEQ, ordinals), 0
-            yield Piece(without_constants(part, form), seq_start, partition, is_mixed, rows, time[low:high])
+        for low, high in _slices(0, end - start, most):
+            part, seq_start = rows.slice(low, high - low), first_ordinal + start + low
+            stamps = time[start + low : start + high] if chosen is None else time[chosen[low:high]]
+            piece = part
+            if chosen is not None:
+                ordinals = pa.array(chosen[low:high] + first_ordinal, pa.int64())
+                piece, seq_start = part.append_column(SEQ, ordinals), 0
+            yield Piece(without_constants(piece, form), seq_start, partition, is_mixed, part, stamps)
+
+
+def _in_order(
+    table: pa.Table, time: Int64s, span: tuple[int, int], gathered: Int64s | None, layout: TableLayout, order: Order
+) -> tuple[pa.Table, Int64s | None]:
+    """Return the rows of one partition in a store's order and their numbers, or None where they follow each other."""
+    start, end = span
+    chosen = None if gathered is None else gathered[start:end]
+    rows = table.slice(start, end - start) if chosen is None else None
+    groups: list[Integers] = []
+    if order == "symbol" and layout.symbol:
+        symbols = table.column(layout.symbol)
+        groups = [
+            ranked_codes(symbols.slice(start, end - start) if chosen is None else symbols.take(pa.array(chosen)))[0]
+        ]
+    local = stable_order(groups, [time[start:end] if chosen is None else time[chosen]])
+    if local is not None:
+        if rows is not None:
+            return rows.take(pa.array(local)), local + start
+        assert chosen is not None  # noqa: S101 - there are rows, or their numbers
+        chosen = chosen[local]
+    if rows is not None:
+        return rows, None
+    return table.take(pa.array(chosen)), chosen
+
+
+def _each(
+    ordered: Callable[[tuple[int, int]], tuple[pa.Table, Int64s | None]], spans: list[tuple[int, int]]
+) -> Iterator[tuple[pa.Table, Int64s | None]]:
+    """Put partitions in order, several at a time where there is enough to do."""
+    if len(spans) < 2 or spans[-1][1] < _WORTH_THREADS:
+        yield from map(ordered, spans)
+        return
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        yield from pool.map(ordered, spans)
 
 
 def _first_class(table: pa.Table) -> str | None:
@@ -131,8 +182,12 @@ def without_constants(table: pa.Table, form: TableForm) -> pa.Table:
     return table.drop_columns([name for name in constant if name in form.hidden])
 
 
-def _days(column: pa.ChunkedArray, form: TableForm) -> Integers:
-    name = form.spec.name
+def day_numbers(column: pa.ChunkedArray, name: str) -> Integers:
+    """Return the days since the epoch of the `trade_date` column of table `name`.
+
+    Raises:
+        InvalidInputError: A value is missing or no date.
+    """
     try:
         days = as_date(column)
     except (pa.ArrowException, ValueError) as error:
@@ -141,19 +196,16 @@ def _days(column: pa.ChunkedArray, form: TableForm) -> Integers:
         ) from None
     if days.null_count:
         raise InvalidInputError(f"Column 'trade_date' of table {name!r} has {days.null_count} empty values; fill them.")
-    numbers = np.asarray(as_numpy(days.cast(pa.int32())))
+    return np.asarray(as_numpy(days.cast(pa.int32())))
+
+
+def _days(column: pa.ChunkedArray, form: TableForm) -> Integers:
+    """Return the first day of each row's partition."""
+    numbers = day_numbers(column, form.spec.name)
     if form.spec.grain is Grain.DAY:
         return numbers
     unit = "M" if form.spec.grain is Grain.MONTH else "Y"
     return numbers.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype("datetime64[D]").astype(np.int64)
-
-
-def _permutation(table: pa.Table, layout: TableLayout, order: Order, keys: Integers, time: Int64s) -> Int64s | None:
-    """Return the stable sort into (partition, store order), or None where rows are in that order already."""
-    groups: list[Integers] = [keys]
-    if order == "symbol" and layout.symbol:
-        groups.append(ranked_codes(table.column(layout.symbol))[0])
-    return stable_order(groups, [time])
 
 
 def contents(piece: Piece, layout: TableLayout) -> list[tuple[Partition, SegmentStats]]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from quantstore.core.names import check_text
+from quantstore.core.names import check_name, check_text
+from quantstore.core.table import parse_grain
 from quantstore.core.tier import Tier, parse_tier
 from quantstore.errors import InvalidInputError
 from quantstore.rows.form import Wishes
@@ -24,6 +25,7 @@ class WriteRequest:
         tier: Where the new rows go.
         mode: What becomes of rows that are there, see `HybridStorageManager.write`; `delete` adds none.
         wishes: What the caller says about the table's form.
+        wide: Of a frame with a column for each symbol, the name of the column that its cells go to.
         where: SQL condition on the rows that a `replace` or `delete` takes away.
         write_id: Name of the write, or None.
         on_repeat: What to do with rows that are in the table already.
@@ -35,6 +37,7 @@ class WriteRequest:
     tier: Tier
     mode: str = "append"
     wishes: Wishes = field(default_factory=Wishes)
+    wide: str | None = None
     where: str | None = None
     write_id: str | None = None
     on_repeat: str = "skip"
@@ -48,6 +51,8 @@ class WriteRequest:
         if self.on_repeat not in REPEATS:
             raise InvalidInputError(f"on_repeat={self.on_repeat!r} is not one of {', '.join(REPEATS)}.")
         check_text(self.table)
+        if self.wide is not None:
+            check_name(self.wide, "column")
         if self.write_id is not None and not str(self.write_id).strip():
             raise InvalidInputError("write_id must not be empty; leave it out or give the write a name.")
         if self.where is not None and self.mode not in {"replace", "delete"}:
@@ -65,9 +70,11 @@ def write_request(
     key: str | Iterable[str] | None = None,
     asset_class: str | None = None,
     tz: str | None = None,
+    calendar: str | None = None,
+    grain: str | None = None,
     **options: Any,
 ) -> WriteRequest:
     """Return the request that the arguments of a `write` make."""
     keys = None if key is None else (key,) if isinstance(key, str) else tuple(key)
-    wishes = Wishes(time=time, symbol=symbol, key=keys, asset_class=asset_class, tz=tz)
+    wishes = Wishes(time, symbol, keys, asset_class, tz, calendar, None if grain is None else parse_grain(grain))
     return WriteRequest(table=table, tier=parse_tier(tier), wishes=wishes, **options)

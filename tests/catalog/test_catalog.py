@@ -138,7 +138,7 @@ def test_expected_version_guards_against_a_write_in_between(catalog):
 
 def test_another_form_by_a_racing_writer_is_a_conflict(catalog):
     write(catalog, new_segment(), content="a")
-    with pytest.raises(ConflictError, match="another form"):
+    with pytest.raises(ConflictError, match="other columns"):
         write(catalog, new_segment(), content="b", schema=replace(FORM, arrow=b"other"))
 
 
