@@ -176,9 +176,9 @@ _STEADY = frozenset(
 _SAMPLE = re.compile(r"\busing\s+sample\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d]\w*")
 _CALL = re.compile(r'([^\W\d]\w*)"?\s*\(')
-_UNCLEAR = re.compile(r"/\*|[eE]'|\$\w*\$")
+_UNCLEAR = re.compile(r"/\*|(?<!\w)[eE]'|\$\w*\$")
 """Comments that nest, texts with backslashes or between dollar signs: the statement is taken to the letter."""
-_PIECE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\s+""")
+_PIECE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?:--[^\n]*|\s)+""")
 
 
 @dataclass(frozen=True, slots=True)
