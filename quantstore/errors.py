@@ -109,5 +109,9 @@ class PartialResultWarning(QuantStoreWarning):
     """A `tiers=` hint left segments out of an answer."""
 
 
+class PublicationWarning(QuantStoreWarning):
+    """What other engines read lags behind the store, or lacks a column."""
+
+
 class RepeatedWriteWarning(QuantStoreWarning):
     """A write was recognised as a repeat and added nothing."""

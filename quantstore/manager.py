@@ -14,6 +14,7 @@ from quantstore.core.backend import StorageBackend
 from quantstore.core.tier import ALL_TIERS, Tier
 from quantstore.errors import InvalidInputError
 from quantstore.verbs.history import HistoryVerbs
+from quantstore.verbs.publishing import PublishingVerbs
 from quantstore.verbs.reading import ReadingVerbs
 from quantstore.verbs.tables import TableVerbs
 from quantstore.verbs.upkeep import UpkeepVerbs
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from quantstore.stores.base import SegmentStore
 
 
-class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs, UpkeepVerbs, StorageBackend):
+class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs, PublishingVerbs, UpkeepVerbs, StorageBackend):
     """One table over three tiers: write, read and migrate without knowing where rows are.
 
     Args:
@@ -53,6 +54,7 @@ class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs,
         memory_limit: str | None = None,
         cache: int | str | bool | None = None,
     ) -> None:
+        from quantstore.publish.publisher import Publisher
         from quantstore.query.answers import open_cache
         from quantstore.query.engine import Engine
 
@@ -65,6 +67,7 @@ class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs,
         self._engine = Engine(memory_limit)
         self._cache = open_cache(cache, catalog)
         self._attach(catalog)
+        self._publisher = Publisher(catalog, self._stores[Tier.COLD], self._form)
 
     def _attach(self, catalog: Catalog) -> None:
         """Read and write by a catalog."""
@@ -94,6 +97,7 @@ class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs,
         if self._release is not None:  # the store that this one is a view of stays open
             self._release()
             return
+        self._publisher.close()
         self._cache.close()
         self._engine.close()
         for store in self._stores.values():

@@ -23,6 +23,7 @@ from quantstore.catalog.garbage import Garbage
 from quantstore.catalog.history import History
 from quantstore.catalog.marks import Marks
 from quantstore.catalog.moves import Moves
+from quantstore.catalog.publications import Publications
 from quantstore.catalog.receipts import receipt_columns
 from quantstore.catalog.records import Change, Receipt, Snapshot, TableRecord
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter, count_segments, every_segment, find_segments
@@ -182,11 +183,25 @@ class Catalog:
         self.marks = Marks(database, self.clock)
         self.history = History(database, self.clock)
         self.expiry = Expiry(database, self.clock)
+        self.publications = Publications(database, self.clock)
 
     @property
     def read_only(self) -> bool:
         """Whether every change is refused."""
         return self._database.read_only
+
+    def on_change(self, listener: Callable[[], None], *, listens: bool = True) -> None:
+        """Call `listener` after each commit of this process that changes what the store holds, or where it is.
+
+        Args:
+            listener: Called in the thread that committed; what it raises the writer gets.
+            listens: False ends that.
+        """
+        listeners = self._database.listeners
+        if listens:
+            listeners.append(listener)
+        elif listener in listeners:
+            listeners.remove(listener)
 
     def require_writable(self, verb: str) -> None:
         """Refuse what changes the store, where it may not be changed.

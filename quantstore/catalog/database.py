@@ -21,6 +21,8 @@ from quantstore.catalog.private_copy import PrivateCopy, can_open
 from quantstore.errors import AccessDeniedError, IntegrityError, InvalidInputError, NotFoundError
 
 BUSY_SECONDS = 60.0
+CHANGED = "quantstore_changed"
+"""Marks a connection whose transaction changes what the store holds, or where."""
 _CANNOT_OPEN = ("readonly", "unable to open")
 
 
@@ -49,6 +51,7 @@ class Database:
             _unless(path.exists, before_making)
         refuse_foreign(path)
         self._lock = threading.Lock()
+        self.listeners: list[Callable[[], None]] = []
         self._pid = os.getpid()
         self._copy: PrivateCopy | None = None
         self._engine = self._make_engine(self.path)
@@ -65,8 +68,12 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, is_synced: bool = True) -> Iterator[Connection]:
         """Open a transaction that holds the write lock; it commits, durably, when the block ends.
+
+        Args:
+            is_synced: Whether to wait for the disk; else a power failure may take the transaction back, though no
+                crash of a process can, and the next one that is synced makes it durable too.
 
         Raises:
             AccessDeniedError: The store was opened read-only.
@@ -75,9 +82,17 @@ class Database:
         if self.read_only:
             raise AccessDeniedError("The store is open read-only; open it with read_only=False to change it.")
         with self._explained(), self._current_engine().connect() as connection:
-            connection = connection.execution_options(quantstore_write=True)
-            with connection.begin():
-                yield connection
+            connection = connection.execution_options(quantstore_write=True, quantstore_synced=is_synced)
+            connection.info.pop(CHANGED, None)
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                if not is_synced:
+                    _set_synced(connection, is_synced=True)
+            is_change = connection.info.pop(CHANGED, False)
+        for listener in self.listeners if is_change else ():
+            listener()
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -212,5 +227,15 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    is_write = connection.get_execution_options().get("quantstore_write", False)
+    options = connection.get_execution_options()
+    if not options.get("quantstore_synced", True):
+        _set_synced(connection, is_synced=False)
+    is_write = options.get("quantstore_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def _set_synced(connection: Connection, *, is_synced: bool) -> None:
+    """Say whether commits of a connection wait for the disk; outside of a transaction, where alone that can be said."""
+    driver: Any = connection.connection.dbapi_connection
+    if driver is not None:  # else the connection is gone, and with it what was said
+        driver.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")

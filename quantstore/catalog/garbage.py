@@ -6,19 +6,26 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from quantstore.catalog import kept, schema, snapshots
 from quantstore.catalog.database import Database
 from quantstore.catalog.records import GarbageCopy, Snapshot
 from quantstore.core.clock import Clock
 from quantstore.core.process import ProcessId, is_dead, this_process
+from quantstore.core.tier import Tier
 
 READER_LEASE_SECONDS = 600
 _NO_COPIES = 2**62
 """The generation of a reader that keeps its version and no copies: none is condemned after it."""
 _MANY = 500
 _c, _r = schema.copies.c, schema.readers.c
+_PUBLISHED = exists().where(
+    schema.segments.c.segment_id == _c.segment_id,
+    schema.publications.c.table_id == schema.segments.c.table_id,
+    schema.publications.c.generation < _c.condemned_generation,
+    _c.tier == Tier.COLD.value,
+)
 
 
 class Garbage:
@@ -31,13 +38,14 @@ class Garbage:
     def condemned(self, grace_ns: int) -> list[GarbageCopy]:
         """Return copies condemned at least `grace_ns` ago that no open reader can still be reading.
 
-        Copies that share a file are returned once this is true of all of them.
+        Copies that share a file are returned once this is true of all of them. Those that were in cold when their table
+        was last published are what other engines read, and stay.
         """
         limit = self._clock.now_ns() - grace_ns
         with self._database.read() as connection:
             oldest_reader = connection.execute(select(func.min(_r.generation))).scalar()
             rows = connection.execute(
-                select(schema.copies).where(_c.condemned_ns.is_not(None), _c.condemned_ns <= limit)
+                select(schema.copies).where(_c.condemned_ns.is_not(None), _c.condemned_ns <= limit, ~_PUBLISHED)
             ).all()
             free = [row for row in rows if oldest_reader is None or oldest_reader >= row.condemned_generation]
             held = _still_held(connection, free)

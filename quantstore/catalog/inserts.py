@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from quantstore.catalog import schema, snapshots
+from quantstore.catalog.database import CHANGED
 from quantstore.catalog.records import Attempt
 from quantstore.catalog.segments import span_class
 from quantstore.core.clock import Clock
@@ -33,6 +34,7 @@ def commit_time(connection: Connection, clock: Clock) -> int:
 
 def new_version(connection: Connection, now: int) -> int:
     """Add a version and return its number."""
+    connection.info[CHANGED] = True
     version = snapshots.current(connection).version + 1
     process = this_process()
     connection.execute(
@@ -44,6 +46,7 @@ def new_version(connection: Connection, now: int) -> int:
 
 def next_generation(connection: Connection) -> int:
     """Count one more change of placement and return its number."""
+    connection.info[CHANGED] = True
     step = snapshots.generation(connection) + 1
     wanted = schema.settings.c.name == "placement_generation"
     connection.execute(update(schema.settings).where(wanted).values(value=str(step)))

@@ -271,9 +271,11 @@ publications = Table(
     metadata,
     Column("table_id", ForeignKey("tables.table_id"), primary_key=True),
     Column("format", String(16), primary_key=True),
+    Column("name", Text, nullable=False),
     Column("location", Text, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("generation", BigInteger, nullable=False),
     Column("snapshot_id", Text, nullable=False),
+    Column("content", Text, nullable=False),
     Column("published_ns", BigInteger, nullable=False),
 )

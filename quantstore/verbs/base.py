@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import TableRecord
     from quantstore.core.tier import Tier
+    from quantstore.publish.publisher import Publisher
     from quantstore.query.engine import Engine
     from quantstore.query.reader import Reader
     from quantstore.stores.base import SegmentStore
@@ -33,6 +34,7 @@ class Verbs:
     _cache: ResultCache
     _reader: Reader
     _committer: Committer
+    _publisher: Publisher
 
     def _record(self, name: str) -> TableRecord:
         from quantstore.query.resolve import unknown_table
@@ -57,7 +59,8 @@ class Verbs:
 
     def _upkeep_steps(self, grace: Any) -> list[tuple[str, Callable[[], Any]]]:
         """Return the jobs of `maintain` after expiry, each with the name of its verb, in the order they run."""
-        steps = [(name, getattr(self, name)) for name in ("refresh_pins", "compact", "publish") if hasattr(self, name)]
+        steps = [(name, getattr(self, name)) for name in ("refresh_pins", "compact") if hasattr(self, name)]
+        steps.append(("publish", self._publisher.repair))
         name = "sweep"
         return [*steps, (name, partial(getattr(self, name), grace))]
 

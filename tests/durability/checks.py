@@ -44,6 +44,7 @@ def check_store(
         assert report.ok, report
         store.sweep(grace=0)
         check_files(root)
+        check_published(store)
         assert check_rows(store, acceptable[state : state + 1]) == 0
         check_versions(store, versions or [])
         if thorough:
@@ -54,6 +55,17 @@ def check_store(
         version = store.metadata_catalog.snapshot().version
     assert open_attempts(root) == 0
     return {"state": state, "version": version}
+
+
+def check_published(store: HybridStorageManager) -> None:
+    """Check that other engines see the ids that are in cold, and nothing else, once a sweep has caught up."""
+    for publication in store.publications():
+        assert publication.lag == 0, publication
+        from pyiceberg.table import StaticTable
+
+        found = StaticTable.from_metadata(publication.metadata).scan(selected_fields=("id",)).to_arrow()
+        expected = store.read(publication.table, tiers="cold", columns="id", to="arrow", missing="ignore")
+        assert sorted(found["id"].to_pylist()) == sorted(expected["id"].to_pylist())
 
 
 def check_rows(store: HybridStorageManager, acceptable: list[State], **options: Any) -> int:

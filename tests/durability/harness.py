@@ -28,7 +28,7 @@ OUTSIDE = "(outside)"
 WORDS = (OUTSIDE, *STEPS)
 AFTER_CLEAN_UP = frozenset({OUTSIDE, "write.committed", "move.committed", "compact.committed", "sweep.done"})
 """Steps at which nothing is begun and not yet finished."""
-_PACKAGES = ("catalog", "core", "maintenance", "query", "rows", "stores", "tiering", "write")
+_PACKAGES = ("catalog", "core", "maintenance", "publish", "query", "rows", "stores", "tiering", "write")
 _DRIVERS = (
     "duckdb",
     "pandas",

@@ -140,6 +140,7 @@ def scenario(root: str, journal: str, counts: str | None = None) -> None:
     with open_store(root) as store:
         perform(store, Write(0, "trades", "hot", 90), lines)
         lifecycle(store, "trades")
+        store.publish("trades")
         perform(store, Write(1, "trades", "hot", 150, batches=3), lines)
         store.compact("trades")
         perform(store, Write(2, "trades", "hot", 60), lines)

@@ -1,0 +1,1 @@
+"""Projections of the cold tier that other engines read."""
