@@ -41,6 +41,9 @@ class TierAccessor:
         key: str | Iterable[str] | None = None,
         asset_class: str | None = None,
         tz: str | None = None,
+        calendar: str | None = None,
+        grain: str | None = None,
+        wide: str | None = None,
         write_id: str | None = None,
         on_repeat: str = "skip",
         expected_version: int | None = None,
@@ -57,6 +60,9 @@ class TierAccessor:
             key: Columns that identify a row.
             asset_class: Asset class of rows that bring none.
             tz: Zone of a naive time column.
+            calendar: Exchange calendar whose sessions are the trade dates.
+            grain: Width of a partition: `auto`, `day`, `month` or `year`.
+            wide: Of a frame with a column for each symbol, what its cells are.
             write_id: Name of this write; a name seen before adds nothing.
             on_repeat: `skip`, `append` or `raise` where the same rows are in the table already.
             expected_version: Refuse unless the table was last changed by this version.
@@ -79,6 +85,9 @@ class TierAccessor:
             key=key,
             asset_class=asset_class,
             tz=tz,
+            calendar=calendar,
+            grain=grain,
+            wide=wide,
             write_id=write_id,
             on_repeat=on_repeat,
             expected_version=expected_version,

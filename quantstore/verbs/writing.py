@@ -31,6 +31,9 @@ class WritingVerbs(Verbs):
         key: str | Iterable[str] | None = None,
         asset_class: str | None = None,
         tz: str | None = None,
+        calendar: str | None = None,
+        grain: str | None = None,
+        wide: str | None = None,
         write_id: str | None = None,
         on_repeat: str = "skip",
         expected_version: int | None = None,
@@ -53,6 +56,12 @@ class WritingVerbs(Verbs):
             key: Columns that identify a row; fixed by the first write, or the first upsert.
             asset_class: Asset class of rows that have no such column; default the table's, else `UNKNOWN`.
             tz: Zone of a naive time column, which makes it a zoned one.
+            calendar: Exchange calendar whose sessions are the trade dates of rows that bring none, such as `XNYS` or
+                `CMES`; fixed by the first write. Default the UTC date of the time column.
+            grain: Width of a partition: `day`, `month`, `year`, or `auto`: by the days and rows of the first write,
+                which fixes it.
+            wide: Of a frame with a column for each symbol, what its cells are, such as `close`; it is stored as rows
+                (time, symbol, close). Empty cells are no rows.
             write_id: Name of this write; a write with a name seen before adds nothing.
             on_repeat: What to do with an append whose whole content is in the table already: `skip` (with a warning),
                 `append` or `raise`.
@@ -78,6 +87,9 @@ class WritingVerbs(Verbs):
             key=key,
             asset_class=asset_class,
             tz=tz,
+            calendar=calendar,
+            grain=grain,
+            wide=wide,
             write_id=write_id,
             on_repeat=on_repeat,
             expected_version=expected_version,
@@ -152,7 +164,7 @@ class WritingVerbs(Verbs):
             from quantstore.corrections.correction import Correction
 
             return Correction(self._parts(), incoming, request, first_ordinal)
-        return Append(self._stores, incoming, request, first_ordinal)
+        return Append(self.metadata_catalog, self._stores, incoming, request, first_ordinal)
 
     def _parts(self) -> Parts:
         from quantstore.corrections.correction import Parts

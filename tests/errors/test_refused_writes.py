@@ -284,7 +284,7 @@ def test_tables_that_cannot_be_made_are_refused(trades):
         (InvalidInputError, ["time='ts' names no column"], ["new", pa.schema([("a", pa.int64())])], {}),
         (InvalidInputError, ["must be a pyarrow.Schema, not dict"], ["new", {"a": 1}], {}),
         (InvalidInputError, ["not a grain"], ["new"], {"grain": "week"}),
-        (InvalidInputError, ["no exchange calendar 'XNIS'", "Did you mean 'XNYS'?"], ["new"], {"calendar": "XNIS"}),
+        (InvalidInputError, ["no exchange calendar 'XNYSE'", "Did you mean 'XNYS'?"], ["new"], {"calendar": "XNYSE"}),
         (InvalidInputError, ["has no time zone", "tz="], ["new", stamps], {"calendar": "XNYS"}),
     ):
         with refused(kind, *words, store=trades):
