@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from quantstore.catalog import schema
 from quantstore.catalog.database import Database
@@ -15,6 +15,13 @@ from quantstore.errors import ConflictError
 
 LEASE_SECONDS = 600
 _table = schema.attempts
+_INSERT = _table.insert()
+_STATE = select(_table.c.state).where(_table.c.attempt_id == bindparam("attempt"))
+_END = (
+    update(_table)
+    .where(_table.c.attempt_id == bindparam("attempt"), _table.c.state == "open")
+    .values(state=bindparam("new_state"), ended_ns=bindparam("now"))
+)
 _given_up: set[str] = set()
 """Attempts of this process that ended before that could be written down."""
 
@@ -27,13 +34,17 @@ class Attempts:
         self._clock = clock
 
     def register(self, kind: str, target: str) -> Attempt:
-        """Record, durably, that this process is about to write bytes for table `target`."""
+        """Record that this process is about to write bytes for table `target`.
+
+        Whoever sweeps sees it at once and whatever becomes of this process. A power failure may take it back: then the
+        bytes have no attempt, which an audit reports, and nothing reaches them.
+        """
         now = self._clock.now_ns()
         process = this_process()
         attempt = Attempt(uuid4().hex, kind, target, now + LEASE_SECONDS * 10**9)
-        with self._database.write() as connection:
+        with self._database.write(is_synced=False) as connection:
             connection.execute(
-                _table.insert(),
+                _INSERT,
                 {
                     "attempt_id": attempt.attempt_id,
                     "kind": kind,
@@ -129,7 +140,7 @@ def require_open(connection: Connection, attempt: Attempt) -> None:
 
 
 def _state(connection: Connection, attempt: Attempt) -> str | None:
-    return connection.execute(select(_table.c.state).where(_table.c.attempt_id == attempt.attempt_id)).scalar()
+    return connection.execute(_STATE, {"attempt": attempt.attempt_id}).scalar()
 
 
 def _swept(attempt: Attempt) -> ConflictError:
@@ -146,8 +157,4 @@ def commit_attempt(connection: Connection, attempt: Attempt, now_ns: int) -> Non
 
 
 def _end(connection: Connection, attempt_id: str, state: str, now_ns: int) -> None:
-    connection.execute(
-        update(_table)
-        .where(_table.c.attempt_id == attempt_id, _table.c.state == "open")
-        .values(state=state, ended_ns=now_ns)
-    )
+    connection.execute(_END, {"attempt": attempt_id, "new_state": state, "now": now_ns})

@@ -88,7 +88,7 @@ class _Refusing(Database):
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, is_synced: bool = True) -> Iterator[Connection]:  # noqa: ARG002 - as that of the database
         """Refuse.
 
         Raises:

@@ -6,7 +6,7 @@ import json
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, Connection, and_, bindparam, func, or_, select
 
 from quantstore.catalog import schema
 from quantstore.catalog.records import Change, Snapshot, TableRecord
@@ -59,15 +59,25 @@ def table_names(connection: Connection, version: int, among: frozenset[int] | No
     return [row.name for row in rows if among is None or row.table_id in among]
 
 
+_NEWEST_SCHEMA = (
+    select(schema.schemas)
+    .where(schema.schemas.c.table_id == bindparam("table_id"))
+    .order_by(schema.schemas.c.added_version.desc())
+    .limit(1)
+)
+_SCHEMA_AT = _NEWEST_SCHEMA.where(schema.schemas.c.added_version <= bindparam("version"))
+_NAMED = (
+    select(schema.tables, schema.table_names.c.name.label("called"))
+    .join(schema.tables, schema.tables.c.table_id == schema.table_names.c.table_id)
+    .where(schema.table_names.c.name_key == bindparam("name_key"))
+)
+_NAMED_NOW = _NAMED.where(schema.table_names.c.to_version.is_(None))
+
+
 def find_table(connection: Connection, name: str, version: int | None = None) -> TableRecord | None:
     """Return the table called `name` in any case, with its schema at `version` (default: newest), or None."""
-    n, t = schema.table_names.c, schema.tables
-    named = n.to_version.is_(None) if version is None else _is_named(version)
-    row = connection.execute(
-        select(t, n.name.label("called"))
-        .join(t, t.c.table_id == n.table_id)
-        .where(n.name_key == name.casefold(), named)
-    ).one_or_none()
+    query = _NAMED_NOW if version is None else _NAMED_AT
+    row = connection.execute(query, {"name_key": name.casefold(), "version": version}).one_or_none()
     return None if row is None else _record(connection, row, version)
 
 
@@ -107,9 +117,12 @@ def _record(connection: Connection, row: Any, version: int | None) -> TableRecor
     )
 
 
-def _is_named(version: int) -> ColumnElement[bool]:
+def _is_named(version: int | BindParameter[int]) -> ColumnElement[bool]:
     n = schema.table_names.c
     return and_(n.from_version <= version, or_(n.to_version.is_(None), n.to_version > version))
+
+
+_NAMED_AT = _NAMED.where(_is_named(bindparam("version", type_=BigInteger)))
 
 
 def _changed(connection: Connection, row: Any, version: int | None) -> int:
@@ -123,15 +136,43 @@ def _changed(connection: Connection, row: Any, version: int | None) -> int:
 
 def newest_schema(connection: Connection, table_id: int, version: int | None) -> tuple[int, TableSchema] | None:
     """Return number and form of the columns that a table had at `version` (None: newest); None where it had none."""
-    s = schema.schemas.c
-    query = select(schema.schemas).where(s.table_id == table_id).order_by(s.added_version.desc()).limit(1)
-    if version is not None:
-        query = query.where(s.added_version <= version)
-    row = connection.execute(query).one_or_none()
+    query = _NEWEST_SCHEMA if version is None else _SCHEMA_AT
+    row = connection.execute(query, {"table_id": table_id, "version": version}).one_or_none()
     if row is None:
         return None
     columns = tuple((name, kind) for name, kind in json.loads(row.columns))
     return row.schema_id, TableSchema(row.arrow, columns, tuple(json.loads(row.hidden)), json.loads(row.frame))
+
+
+CHANGE_COLUMNS = (
+    "version",
+    "committed_ns",
+    "author",
+    "operation",
+    "tier",
+    "rows",
+    "deleted",
+    "segments",
+    "write_id",
+    "lineage",
+)
+
+
+def change_columns(connection: Connection, table_id: int, version: int) -> dict[str, list[Any]]:
+    """Return `CHANGE_COLUMNS` of what each version up to `version` did to a table, newest first, column by column."""
+    v, ch = schema.versions.c, schema.changes.c
+    found = {name: v[name] if name in v and name != "version" else ch[name] for name in CHANGE_COLUMNS}
+    query = (
+        select(*found.values())
+        .join(schema.versions, v.version == ch.version)
+        .where(ch.table_id == table_id, ch.version <= version)
+        .order_by(ch.version.desc())
+    )
+    rows = connection.execute(query).all()
+    columns = dict(zip(CHANGE_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+    columns = columns or {name: [] for name in CHANGE_COLUMNS}
+    columns["lineage"] = json.loads(f"[{','.join(columns['lineage'])}]")  # all at once: a history may be long
+    return columns
 
 
 def table_changes(connection: Connection, table_id: int | None = None) -> list[Change]:

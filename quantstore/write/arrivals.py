@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 STREAM_BUFFER_BYTES = 20 * 2**20
 SEGMENT_BYTES = 128 * 2**20
+_BESIDE_BYTES = 2**20
+"""Fewer bytes are hashed sooner than a thread is started."""
+_Contents = list[tuple[Partition, SegmentStats]]
 
 
 class Arrivals:
@@ -99,15 +102,27 @@ class Arrivals:
             )
             for piece in pieces
         ]
-        with ThreadPoolExecutor(1) as beside:  # while bytes are written, rows are hashed and counted
-            digested = beside.submit(self._digest.update, full)
-            described = [beside.submit(contents, piece, self.form.layout) for piece in pieces]
-            files = self._staging.write(self._store, self.form.layout, parts)
-            digested.result()
-            for piece, held, file in zip(pieces, described, files, strict=True):
-                self.segments += self._new_segments(piece, held.result(), file)
+        files, held = self._write(full, pieces, parts)
+        for piece, one, file in zip(pieces, held, files, strict=True):
+            self.segments += self._new_segments(piece, one, file)
         self.rows += full.num_rows
         announce(Progress("write", self.form.spec.name, self.rows, None, "rows"))
+
+    def _write(
+        self, full: pa.Table, pieces: Sequence[Piece], parts: Sequence[Part]
+    ) -> tuple[list[Written], list[_Contents]]:
+        """Make parts durable, digest the rows, and return the files and what is in each."""
+        layout = self.form.layout
+        if full.nbytes < _BESIDE_BYTES:
+            self._digest.update(full)
+            described = [contents(piece, layout) for piece in pieces]
+            return self._staging.write(self._store, layout, parts), described
+        with ThreadPoolExecutor(1) as beside:  # while bytes are written, rows are hashed and counted
+            digested = beside.submit(self._digest.update, full)
+            pending = [beside.submit(contents, piece, layout) for piece in pieces]
+            files = self._staging.write(self._store, layout, parts)
+            digested.result()
+            return files, [one.result() for one in pending]
 
     def _new_segments(
         self, piece: Piece, held: Sequence[tuple[Partition, SegmentStats]], file: Written
