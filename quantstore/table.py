@@ -95,7 +95,7 @@ class Table:
         """Return what each version did to the table, newest first: who, when, which operation, rows, lineage."""
         from quantstore.query.versions import versions_frame
 
-        return versions_frame(self._catalog.changes(self._record.table_id))
+        return versions_frame(self._catalog.change_columns(self._record.table_id))
 
     def lineage(self) -> pd.DataFrame:
         """Return where the rows of each version came from, newest first.
@@ -106,7 +106,7 @@ class Table:
         """
         from quantstore.query.versions import lineage_frame
 
-        return lineage_frame(self._catalog.changes(self._record.table_id))
+        return lineage_frame(self._catalog.change_columns(self._record.table_id))
 
     def changes(self, since: Any, until: Any = None, *, to: str = "pandas") -> Any:
         """Return the rows that came and went between two versions, each with `change`: `added` or `removed`.

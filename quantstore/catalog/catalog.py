@@ -264,6 +264,11 @@ class Catalog:
         with self._database.read() as connection:
             return snapshots.table_changes(connection, table_id)
 
+    def change_columns(self, table_id: int) -> dict[str, list[Any]]:
+        """Return what each version did to a table, newest first, as columns; see `snapshots.CHANGE_COLUMNS`."""
+        with self._database.read() as connection:
+            return snapshots.change_columns(connection, table_id, self.snapshot().version)
+
     def schemas(self, schema_ids: Sequence[int]) -> dict[int, TableSchema]:
         """Return schemas by id."""
         s = schema.schemas

@@ -2,61 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantstore.catalog.records import Change
+Columns = Mapping[str, list[Any]]
+"""What each version did, as `Catalog.change_columns` gives it."""
 
-_LINEAGE = ("inputs", "input_version", "query", "file", "notebook", "line", "commit")
 
-
-def versions_frame(changes: Sequence[Change]) -> pd.DataFrame:
-    """Return one row per change: when, who, which operation, rows, lineage."""
+def versions_frame(columns: Columns) -> pd.DataFrame:
+    """Return one row per version: when, who, which operation, rows, lineage."""
     import pandas as pd
 
+    rest = ("author", "operation", "tier", "rows", "deleted", "segments")
     return pd.DataFrame(
         {
-            "version": [one.version for one in changes],
-            "committed": _instants(changes),
-            "author": [one.author for one in changes],
-            "operation": [one.operation for one in changes],
-            "tier": [one.tier for one in changes],
-            "rows": [one.rows for one in changes],
-            "deleted": [one.deleted for one in changes],
-            "segments": [one.segments for one in changes],
-            "write_id": pd.Series([one.write_id for one in changes], dtype=object),
-            "lineage": pd.Series([one.lineage for one in changes], dtype=object),
+            "version": pd.Series(columns["version"], dtype="int64"),
+            "committed": _instants(columns),
+            **{name: columns[name] for name in rest},
+            "write_id": pd.Series(columns["write_id"], dtype=object),
+            "lineage": pd.Series(columns["lineage"], dtype=object),
         }
     )
 
 
-def lineage_frame(changes: Sequence[Change]) -> pd.DataFrame:
-    """Return one row per change: what its rows were made from, and by which code."""
+def lineage_frame(columns: Columns) -> pd.DataFrame:
+    """Return one row per version: what its rows were made from, and by which code."""
     import pandas as pd
 
-    noted = [one.lineage | one.lineage.get("code", {}) for one in changes]
-    named = {
-        "inputs": [tuple(one.get("inputs", ())) for one in noted],
-        "input_version": pd.array([one.get("version") for one in noted], dtype="Int64"),
-        "line": pd.array([one.get("line") for one in noted], dtype="Int64"),
-    }
-    texts = {name: pd.Series([one.get(name) for one in noted], dtype=object) for name in _LINEAGE if name not in named}
+    noted = [one | one.get("code", {}) for one in columns["lineage"]]
+
+    def texts(name: str) -> pd.Series[Any]:
+        return pd.Series([one.get(name) for one in noted], dtype=object)
+
     return pd.DataFrame(
         {
-            "version": [one.version for one in changes],
-            "committed": _instants(changes),
-            "author": [one.author for one in changes],
-            "operation": [one.operation for one in changes],
-            **{name: named.get(name, texts.get(name)) for name in _LINEAGE},
+            "version": pd.Series(columns["version"], dtype="int64"),
+            "committed": _instants(columns),
+            "author": columns["author"],
+            "operation": columns["operation"],
+            "inputs": pd.Series([tuple(one.get("inputs", ())) for one in noted], dtype=object),
+            "input_version": pd.array([one.get("version") for one in noted], dtype="Int64"),
+            "query": texts("query"),
+            "file": texts("file"),
+            "notebook": texts("notebook"),
+            "line": pd.array([one.get("line") for one in noted], dtype="Int64"),
+            "commit": texts("commit"),
         }
     )
 
 
-def _instants(changes: Sequence[Change]) -> pd.Series[pd.Timestamp]:
+def _instants(columns: Columns) -> pd.Series[pd.Timestamp]:
     import pandas as pd
 
-    stamps = pd.Series([one.committed_ns for one in changes], dtype="int64")
-    return pd.to_datetime(stamps, unit="ns", utc=True)
+    return pd.to_datetime(pd.Series(columns["committed_ns"], dtype="int64"), unit="ns", utc=True)
