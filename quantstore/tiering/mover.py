@@ -5,7 +5,9 @@ The only code that touches two stores.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from quantstore.rows.form import TableForm
     from quantstore.stores.base import SegmentStore
 
-BATCH_BYTES = 64 * 2**20
+BATCH_BYTES = 256 * 2**20
+_LARGE_BYTES = 128 * 2**20
 
 Matching = Callable[[PlacedSegment], pa.Array]
 """Returns the `_seq` of the rows of a segment that meet the caller's condition."""
@@ -119,8 +122,7 @@ class Mover:
         written: list[tuple[Tier, str]] = []
         try:
             moved = []
-            for number, planned in enumerate(batch):
-                item = self._copy(planned, attempt, number, written)
+            for item in self._copies(batch, attempt, written):
                 if item is not None:
                     moved.append(item)
                 attempt = self._catalog.attempts.renew(attempt)
@@ -138,6 +140,24 @@ class Mover:
         except BaseException:
             self._give_up(attempt, written)
             raise
+
+    def _copies(
+        self, batch: list[PlannedMove], attempt: Attempt, written: list[tuple[Tier, str]]
+    ) -> Iterator[MovedSegment | None]:
+        """Copy the segments of a batch, two at a time where they are small enough and no condition is to be asked."""
+        largest = max(planned.placed.primary.size_bytes for planned in batch)
+        if len(batch) == 1 or self._matching is not None or largest > _LARGE_BYTES:
+            for number, planned in enumerate(batch):
+                yield self._copy(planned, attempt, number, written)
+            return
+        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+            running = [pool.submit(self._copy, planned, attempt, at, written) for at, planned in enumerate(batch)]
+            try:
+                for copying in running:
+                    yield copying.result()
+            finally:
+                for copying in running:
+                    copying.cancel()
 
     def _copy(
         self, planned: PlannedMove, attempt: Attempt, number: int, written: list[tuple[Tier, str]]
