@@ -20,7 +20,7 @@ from quantstore.catalog.inserts import (
     insert_table,
     new_version,
 )
-from quantstore.catalog.records import Attempt, TableRecord, WriteCommit, WriteOutcome
+from quantstore.catalog.records import UNCHANGED, Attempt, TableRecord, WriteCommit, WriteOutcome
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
 from quantstore.core.table import Grain, TableSchema, TableSpec
@@ -160,7 +160,7 @@ def _insert_write(
         write_id=commit.write_id,
         content=commit.content,
         lineage=commit.lineage,
-        is_live=commit.rows > 0,
+        is_live=commit.rows > 0 and UNCHANGED not in commit.lineage,
     )
     return WriteOutcome(version, commit.rows, deleted, len(added), evolved=evolves)
 

@@ -13,6 +13,9 @@ from quantstore.core.tier import Tier
 if TYPE_CHECKING:
     from quantstore.catalog.segments import SegmentFilter
 
+UNCHANGED = "unchanged"
+"""In the lineage of a write: how many of its rows were there already, and so are not its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableRecord:

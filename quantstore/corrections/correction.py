@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantstore.catalog.records import Rewrite, TableRecord, WriteCommit
+from quantstore.catalog.records import UNCHANGED, Rewrite, TableRecord, WriteCommit
 from quantstore.catalog.segments import SegmentFilter
 from quantstore.core.segment import SEQ
 from quantstore.corrections.rewrite import Rewriter
@@ -203,7 +203,10 @@ class Correction:
             scope=wanted,
             changes_nothing=changes_nothing,
         )
-        return replace(commit, spec=self._form.spec, planned_version=version)
+        lineage = commit.lineage
+        if unchanged := self._full.num_rows - full.num_rows:
+            lineage = {**lineage, UNCHANGED: unchanged}
+        return replace(commit, spec=self._form.spec, planned_version=version, lineage=lineage)
 
     def _with_key(self, form: TableForm) -> TableForm:
         """Return the form with the key an upsert goes by.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quantstore.catalog.records import UNCHANGED
 from quantstore.core.segment import SEQ, SEQ_VERSION_SHIFT
 from quantstore.errors import IntegrityError, NotFoundError, UnavailableError
 from quantstore.query.held import REPLANS, Held, has_moved
@@ -62,13 +63,15 @@ def whole_versions(
         if record is None:
             raise NotFoundError(f"The table was not there at version {version}; it was made later.", version=version)
         placed = view.segments(table_id)
+    changes = catalog.changes(table_id)
     added = {
         change.version: change.rows
-        for change in catalog.changes(table_id)
+        for change in changes
         if change.version <= version and change.content is not None and change.rows
     }
+    partial = {change.version for change in changes if UNCHANGED in change.lineage}  # their content is not all theirs
     if sum(one.segment.stats.rows for one in placed) == sum(added.values()):
-        return frozenset(added)
+        return frozenset(added) - partial
     counts: Counter[int] = Counter()
     forms: dict[int, TableForm] = {}
     for one in placed:
@@ -76,7 +79,7 @@ def whole_versions(
             counts[one.primary.seq_base >> SEQ_VERSION_SHIFT] += one.segment.stats.rows
         else:
             counts.update(_counted(catalog, stores, record, one, forms))
-    return frozenset(number for number, rows in added.items() if counts[number] == rows)
+    return frozenset(number for number, rows in added.items() if counts[number] == rows) - partial
 
 
 def _counted(

@@ -147,14 +147,17 @@ def files_on_disk(root: str) -> dict[str, int]:
 def live_copies(root: str) -> dict[str, int]:
     """Return the recorded size of every file with a live copy in it, by tier and relative path.
 
-    The copies that share a file are all on record until the last of them may go, and their sizes add up to its own.
+    The copies that share a file are all on record until the last of them may go, and their sizes add up to its own;
+    what a restore brought back has the file of what was removed, and counts once.
     """
     with closing(sqlite3.connect(Path(root) / "catalog.sqlite")) as connection:
         rows = connection.execute(
-            "SELECT c.tier || '/' || c.location, sum(c.size_bytes), min(coalesce(c.file_bytes, c.size_bytes)), "
-            "max(coalesce(c.file_bytes, c.size_bytes)), count(*), min(c.sharers), max(c.sharers) "
-            "FROM copies c JOIN segments s USING (segment_id) "
-            "GROUP BY 1 HAVING count(*) FILTER (WHERE c.condemned_ns IS NULL AND s.retired_generation IS NULL) > 0"
+            "SELECT place, sum(size), min(file), max(file), count(*), min(sharers), max(sharers) FROM ("
+            "SELECT c.tier || '/' || c.location AS place, c.size_bytes AS size, c.sharers AS sharers, "
+            "coalesce(c.file_bytes, c.size_bytes) AS file, "
+            "max(c.condemned_ns IS NULL AND s.retired_generation IS NULL) AS is_live "
+            "FROM copies c JOIN segments s USING (segment_id) GROUP BY 1, s.trade_date, s.asset_class, 2, 3, 4"
+            ") GROUP BY place HAVING max(is_live)"
         ).fetchall()
     for location, total, least, most, copies, fewest, sharers in rows:
         assert total == least == most, f"the copies in {location} do not add up to it"

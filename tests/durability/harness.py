@@ -26,7 +26,10 @@ from quantstore.core.failpoints import STEPS
 HERE = Path(__file__).parent
 OUTSIDE = "(outside)"
 WORDS = (OUTSIDE, *STEPS)
-AFTER_CLEAN_UP = frozenset({OUTSIDE, "write.committed", "move.committed", "compact.committed", "sweep.done"})
+AFTER_CLEAN_UP = frozenset({OUTSIDE, "write.committed", "move.committed", "compact.committed", "sweep.done"}) | {
+    "history.committed",
+    "expire.committed",
+}
 """Steps at which nothing is begun and not yet finished."""
 _PACKAGES = ("catalog", "core", "maintenance", "publish", "query", "rows", "stores", "tiering", "write")
 _DRIVERS = (

@@ -24,6 +24,8 @@ from workload import (
     TIERS,
     Journal,
     Write,
+    alter,
+    expire,
     ids_of,
     lifecycle,
     open_store,
@@ -33,6 +35,7 @@ from workload import (
 )
 
 from quantstore.core import failpoints
+from quantstore.manager import HybridStorageManager
 
 CALL = "/a place that does not exist/"
 """Opening a file below it tells whoever traces the system calls which operation comes next."""
@@ -72,6 +75,8 @@ def work(
                     perform(store, operation, lines)
             elif operation["name"] == "sweep":
                 store.sweep(grace=0)
+            elif operation["name"] == "expire":
+                expire(store, lines)
             elif operation["table"] not in store.tables():
                 continue
             elif operation["name"] == "compact":
@@ -86,11 +91,11 @@ def operations(chance: random.Random, first_write: int) -> Iterator[Write | dict
     """Yield operations without end."""
     write = first_write
     while True:
-        kinds = ("append", "stream", "overwrite", "replace", "delete", "migrate", "compact", "sweep")
-        kind = chance.choices(kinds, (4, 2, 1, 2, 1, 5, 3, 3))[0]
+        kinds = ("append", "stream", "overwrite", "replace", "delete", "migrate", "compact", "sweep", "expire")
+        kind = chance.choices(kinds, (4, 2, 1, 2, 1, 5, 3, 3, 1))[0]
         table = chance.choice(TABLES)
-        if kind == "sweep":
-            yield {"name": "sweep"}
+        if kind in {"sweep", "expire"}:
+            yield {"name": kind}
         elif kind == "compact":
             yield {"name": "compact", "table": table}
         elif kind == "migrate":
@@ -125,7 +130,7 @@ def _condition(chance: random.Random) -> dict[str, Any]:
 
 
 def scenario(root: str, journal: str, counts: str | None = None) -> None:
-    """Write, split, move through all tiers, compact, overwrite and sweep, so that every step is passed several times.
+    """Write, split, move, compact, overwrite, rename, restore, drop, expire and sweep: every step several times.
 
     Args:
         root: An empty folder for the store.
@@ -149,12 +154,35 @@ def scenario(root: str, journal: str, counts: str | None = None) -> None:
         store.migrate("marks", "warm", "cold")
         store.sweep(grace=0)
         perform(store, Write(4, "trades", "warm", 40, mode="replace", first=1), lines)
+        version = store.metadata_catalog.snapshot().version
         perform(store, Write(5, "trades", "hot", 0, mode="delete", first=0), lines)
         perform(store, Write(6, "trades", "cold", 30, mode="overwrite"), lines)
         store.migrate("trades", "cold", "hot")
         store.sweep(grace=0)
+        _change_tables(store, version, lines)
     if counts is not None:
         Path(counts).write_text(json.dumps(passed))
+
+
+def _change_tables(store: HybridStorageManager, version: int, lines: Journal) -> None:
+    """Rename, restore, drop and bring back tables, and expire what is old.
+
+    Args:
+        store: The store after writes 0 to 6.
+        version: That of write 4.
+        lines: The journal.
+    """
+    trades, marks = store.table("trades"), store.table("marks")
+    last, first, others = [[6, 30]], [[0, 90], [4, 40]], [[3, 20]]
+    alter(store, {"trades": [], "marks": others}, lambda: trades.rename("deals"), lines)
+    alter(store, {"trades": last, "marks": others}, lambda: trades.rename("trades"), lines)
+    alter(store, {"trades": first, "marks": others}, lambda: trades.restore(version), lines)
+    expire(store, lines)
+    lifecycle(store, "trades")
+    alter(store, {"trades": first, "marks": []}, marks.drop, lines)
+    alter(store, {"trades": first, "marks": others}, lambda: store.undrop("marks"), lines)
+    expire(store, lines)
+    store.sweep(grace=0)
 
 
 def write_again(root: str, write: dict[str, Any]) -> bool:

@@ -29,6 +29,8 @@ class Ledger:
                 self.pending = event["begin"]
                 self.landed = self.landed or None  # what was not there may be now
                 self.writes = max(self.writes, event["begin"]["write"] + 1)
+            elif "expire" in event:
+                self.versions = [one for one in self.versions if one[0] >= event["expire"]]
             else:
                 self._acknowledge(event)
         self.lines = len(lines)
@@ -61,7 +63,9 @@ class Ledger:
 
 
 def applied(state: Any, write: dict[str, Any]) -> Any:
-    """Return `state` after a write."""
+    """Return `state` after a write, or after a change that says itself what it leads to."""
+    if "outcome" in write:
+        return deepcopy(write["outcome"])
     after = deepcopy(state)
     table, first = write["table"], write["first"]
     if write["mode"] == "overwrite":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,21 @@ def perform(store: HybridStorageManager, write: Write, journal: Journal) -> None
     assert result.rows == write.rows
     is_change = bool(result.rows or result.deleted)
     journal.note(done=write.write, version=result.version, replayed=result.replayed, is_change=is_change)
+
+
+def alter(store: HybridStorageManager, outcome: dict[str, Any], change: Callable[[], Any], journal: Journal) -> None:
+    """Make a change that is no write, which leads to the state `outcome`, and report it before and after."""
+    journal.note(begin={"write": -1, "outcome": outcome})
+    change()
+    version = store.metadata_catalog.snapshot().version
+    journal.note(done=-1, version=version, replayed=False, is_change=True)
+
+
+def expire(store: HybridStorageManager, journal: Journal) -> None:
+    """Give up all versions but the last two, having said so."""
+    before = max(0, store.metadata_catalog.snapshot().version - 1)
+    journal.note(expire=before)
+    store.expire(before=before)
 
 
 def shrink(buffer: int) -> None:
