@@ -208,7 +208,7 @@ class _Maker:
             if at >= 0 and (held.field(at).metadata or {}).get(_FIELD_ID) != field.metadata[_FIELD_ID]:
                 raise UnsupportedError(
                     f"{file.path} knows column {field.name!r} by another field id than the published table, so no "
-                    "reader would find it. Move its rows out of cold and back, which writes it afresh.",
+                    "reader would find it.",
                     location=file.path,
                     column=field.name,
                 )

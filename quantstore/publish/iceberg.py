@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import NoSuchTableError, ValidationError
 from pyiceberg.io import FileIO
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
@@ -42,6 +43,8 @@ _SETTINGS = {
     "write.parquet.compression-codec": "zstd",
 }
 _OPENING_TRIES = 20
+DAMAGE = (OSError, ValueError, EOFError, AssertionError, LookupError, struct.error, ValidationError)
+"""What reading metadata raises that is gone or is not what was written."""
 
 
 class Lakehouse:
@@ -155,7 +158,7 @@ class Lakehouse:
             found = self._catalog.load_table((IDENTIFIER, name))
         except NoSuchTableError:
             return None
-        except (OSError, ValueError):  # its metadata is gone or damaged
+        except DAMAGE:
             self._catalog.drop_table((IDENTIFIER, name))
             return None
         maker = found.properties.get(TABLE_ID)
@@ -177,7 +180,7 @@ class Lakehouse:
     def _load(self, name: str) -> Table | None:
         try:
             return self._catalog.load_table((IDENTIFIER, name))
-        except (NoSuchTableError, OSError, ValueError):
+        except (NoSuchTableError, *DAMAGE):
             return None
 
     def _let_go(self, name: str, location: str) -> None:

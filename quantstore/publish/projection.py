@@ -26,7 +26,7 @@ from quantstore.core.segment import TRADE_DATE
 from quantstore.errors import UnavailableError, UnsupportedError
 from quantstore.publish.columns import PublishedColumns, published_columns
 from quantstore.publish.data_files import ColdFile, PartitionValues, data_files, iceberg_schema
-from quantstore.publish.iceberg import GENERATION, STORE_ID, VERSION
+from quantstore.publish.iceberg import DAMAGE, GENERATION, STORE_ID, VERSION
 from quantstore.publish.snapshot import Listed, ProjectionFiles, listed_files
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _listed_or_none(table: Table) -> Listed | None:
     """Return what a table's newest snapshot lists, or None where that cannot be read."""
     try:
         return listed_files(table)
-    except (OSError, ValueError, EOFError):
+    except DAMAGE:
         return None
 
 

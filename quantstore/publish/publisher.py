@@ -205,8 +205,8 @@ class Publisher:
         if left_out and self._left_out.get(table_id) != left_out:
             listed = "; ".join(f"{name!r}, as {reason}" for name, reason in left_out)
             warn_caller(
-                f"Table {one.table.name!r} was published without the columns {listed}. Move the older rows out of "
-                "cold and back once they have the newer type, or leave these columns to readers of the store.",
+                f"Table {one.table.name!r} was published without the columns {listed}. They stay out as long as such "
+                "files are in cold; readers of the store see them.",
                 PublicationWarning,
             )
         self._left_out[table_id] = left_out

@@ -13,7 +13,7 @@ from quantstore.core.segment import ASSET_CLASS, TRADE_DATE
 from quantstore.rows.columns import check_columns
 from quantstore.rows.form import TableForm, plain_types
 from quantstore.stores.conversion import with_values
-from quantstore.stores.physical import check_schema
+from quantstore.stores.physical import check_schema, keep_field_ids
 
 if TYPE_CHECKING:
     from quantstore.rows.source import Source
@@ -77,9 +77,11 @@ def evolved(form: TableForm, source: Source, *, tz: str | None = None) -> Evolut
         UnsupportedError: A new column, or a wider type, cannot be kept in every tier.
     """
     schema = plain_types(source.schema)
+    visible = form.visible
+    if schema.names == visible.names and schema.types == visible.types and not any(map(is_ordered, schema.types)):
+        return Evolution(form)
     given = {one.name.casefold(): one for one in schema}
     optional = {TRADE_DATE, ASSET_CLASS}
-    visible = form.visible
     missing = [name for name in visible.names if name.casefold() not in given and name != ASSET_CLASS]
     if missing or len(given) < len(schema.names):
         return Evolution(form)
@@ -109,7 +111,8 @@ def evolved(form: TableForm, source: Source, *, tz: str | None = None) -> Evolut
     for name, listed in categories.items():
         before = len(form.frame["categories"][name])
         widened.setdefault(name, (f"{before} categories", f"{len(listed)} categories"))
-    return Evolution(replace(form, schema=pa.schema(fields), frame=frame), names, widened)
+    schema = keep_field_ids(pa.schema(fields), form.schema)
+    return Evolution(replace(form, schema=schema, frame=frame), names, widened)
 
 
 def _with_zone(kept: pa.Field, kind: pa.DataType, form: TableForm, tz: str | None) -> pa.DataType:
@@ -212,6 +215,23 @@ def _frame(
     if known:
         frame["categories"] = known
     return frame
+
+
+def reads_as(own: TableForm, form: TableForm) -> bool:
+    """Whether rows kept in one form can be read in another: it has all their columns, in types that hold them."""
+    for kept in own.schema:
+        position = form.schema.get_field_index(kept.name)
+        if position < 0:
+            return False
+        kind = form.schema.field(position).type
+        if widened_type(kept.type, kind, is_time=kept.name == form.spec.time) != kind:
+            return False
+        before = own.frame.get("categories", {}).get(kept.name)
+        if is_ordered(kind) and before is not None:
+            listed = form.frame.get("categories", {}).get(kept.name)
+            if listed is None or listed[: len(before)] != before:
+                return False
+    return True
 
 
 def own_columns(own: TableForm, columns: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from itertools import count
 import pyarrow as pa
 from pyarrow import types as kinds
 
+from quantstore.core.segment import SEQ
 from quantstore.errors import UnsupportedError
 
 REMAINDER_PREFIX = "__ns_"
@@ -189,14 +190,32 @@ def _nested_physical_type(type_: pa.DataType) -> pa.DataType:
 def physical_schema(schema: pa.Schema) -> pa.Schema:
     """Return the Parquet schema of a checked logical schema, with field ids.
 
-    The columns come first, in order, then the remainders of the nanosecond ones. Ids number the columns from 1, then
+    The columns come first, in order, then the remainders of the nanosecond ones, and `_seq` last: other engines know
+    nothing of it, and some miss what comes after a column they do not know. Ids number the columns from 1, then
     the parts of nested ones, as Iceberg numbers a new table; `FIELD_IDS` in the schema's metadata overrides them by
     path.
     """
     fields = [pa.field(field.name, physical_type(field.type)) for field in schema]
     fields += [pa.field(remainder_name(field.name), pa.int32()) for field in schema if is_nanoseconds(field.type)]
+    fields.sort(key=lambda field: field.name == SEQ)
     given: dict[str, int] = json.loads((schema.metadata or {}).get(FIELD_IDS, b"{}"))
     return pa.schema(_number("", fields, given, count(max(given.values(), default=0) + 1)))
+
+
+def keep_field_ids(schema: pa.Schema, older: pa.Schema) -> pa.Schema:
+    """Return `schema` with the field ids of an older form of the same table, and fresh ones for what is new."""
+    ids = dict(_field_ids("", list(physical_schema(older))))
+    return schema.with_metadata({**(schema.metadata or {}), FIELD_IDS: json.dumps(ids)})
+
+
+def _field_ids(prefix: str, fields: list[pa.Field]) -> Iterator[tuple[str, int]]:
+    for field in fields:
+        path, type_ = f"{prefix}{field.name}", field.type
+        yield path, int(field.metadata[FIELD_ID])
+        parts = [type_.field(number) for number in range(type_.num_fields)]
+        if kinds.is_map(type_):
+            parts = [type_.key_field, type_.item_field]
+        yield from _field_ids(f"{path}.", parts)
 
 
 def _number(prefix: str, fields: list[pa.Field], given: dict[str, int], free: Iterator[int]) -> list[pa.Field]:

@@ -100,16 +100,14 @@ def to_physical(table: pa.Table, schema: pa.Schema) -> pa.Table:
         InvalidInputError: A value cannot be kept (see `check_values`).
     """
     check_values(table)
-    columns: list[pa.ChunkedArray] = []
-    remainders: list[pa.ChunkedArray] = []
+    columns: dict[str, pa.ChunkedArray] = {}
     for field in schema:
-        column = _plain(table.column(field.name))
+        columns[field.name] = _plain(table.column(field.name))
         if is_nanoseconds(field.type):
-            column, remainder = _split(column)
-            remainders.append(remainder)
-        columns.append(column)
-    arrays = columns + remainders
-    fields = [_in_memory(field, column.type) for field, column in zip(physical_schema(schema), arrays, strict=True)]
+            columns[field.name], columns[remainder_name(field.name)] = _split(columns[field.name])
+    physical = physical_schema(schema)
+    arrays = [columns[field.name] for field in physical]
+    fields = [_in_memory(field, column.type) for field, column in zip(physical, arrays, strict=True)]
     cast = [
         column if column.type == field.type else _cast(column, field)
         for column, field in zip(arrays, fields, strict=True)

@@ -228,6 +228,22 @@ def test_field_ids_can_be_given() -> None:
     assert [_ids(field) for field in physical.physical_schema(schema)] == [(10, [(4, [])]), (2, []), (9, []), (11, [])]
 
 
+def test_field_ids_are_kept_when_columns_come() -> None:
+    """Also those of parts of nested columns and of remainders; a column that comes later takes none of them."""
+    older = pa.schema([("a", pa.list_(pa.int8())), ("b", NS), ("hidden", pa.int64())])
+    newer = pa.schema([("a", pa.list_(pa.int8())), ("b", NS), ("new", NS), ("hidden", pa.int64())])
+    newest = pa.schema([*newer, pa.field("last", pa.map_(pa.string(), pa.int8()))])
+    second = physical.keep_field_ids(newer, older)
+    third = physical.keep_field_ids(newest, second)
+    assert _named_ids(older) == {"a": (1, [(5, [])]), "b": (2, []), "hidden": (3, []), "__ns_b": (4, [])}
+    assert _named_ids(second) == _named_ids(older) | {"new": (6, []), "__ns_new": (7, [])}
+    assert _named_ids(third) == _named_ids(second) | {"last": (8, [(9, []), (10, [])])}
+
+
+def _named_ids(schema: pa.Schema) -> dict[str, Any]:
+    return {field.name: _ids(field) for field in physical.physical_schema(schema)}
+
+
 def test_physical_rows_are_as_documented() -> None:
     """Microseconds round down, before 1970 too, and the remainder is never negative."""
     table = pa.table(
