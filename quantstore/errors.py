@@ -109,6 +109,10 @@ class PartialResultWarning(QuantStoreWarning):
     """A `tiers=` hint left segments out of an answer."""
 
 
+class OtherCopyWarning(QuantStoreWarning):
+    """A copy could not be read, and another one answered."""
+
+
 class PublicationWarning(QuantStoreWarning):
     """What other engines read lags behind the store, or lacks a column."""
 

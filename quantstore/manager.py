@@ -14,6 +14,7 @@ from quantstore.core.backend import StorageBackend
 from quantstore.core.tier import ALL_TIERS, Tier
 from quantstore.errors import InvalidInputError
 from quantstore.verbs.history import HistoryVerbs
+from quantstore.verbs.pinning import PinningVerbs
 from quantstore.verbs.publishing import PublishingVerbs
 from quantstore.verbs.reading import ReadingVerbs
 from quantstore.verbs.tables import TableVerbs
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from quantstore.stores.base import SegmentStore
 
 
-class HybridStorageManager(WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs, PublishingVerbs, UpkeepVerbs, StorageBackend):
+class HybridStorageManager(
+    WritingVerbs, ReadingVerbs, TableVerbs, HistoryVerbs, PinningVerbs, PublishingVerbs, UpkeepVerbs, StorageBackend
+):
     """One table over three tiers: write, read and migrate without knowing where rows are.
 
     Args:

@@ -23,6 +23,7 @@ from quantstore.catalog.garbage import Garbage
 from quantstore.catalog.history import History
 from quantstore.catalog.marks import Marks
 from quantstore.catalog.moves import Moves
+from quantstore.catalog.pins import Pins
 from quantstore.catalog.publications import Publications
 from quantstore.catalog.receipts import receipt_columns
 from quantstore.catalog.records import Change, Receipt, Snapshot, TableRecord
@@ -82,6 +83,11 @@ class View:
         return record
 
     @property
+    def unreadable(self) -> frozenset[int]:
+        """Copies that this process could not read, for which others serve."""
+        return self._known.unreadable
+
+    @property
     def is_newest(self) -> bool:
         """Whether the view is of the newest version."""
         return self.snapshot.version == self._newest
@@ -131,6 +137,7 @@ class _Known:
     def __init__(self) -> None:
         self._found: OrderedDict[tuple[object, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
+        self.unreadable: frozenset[int] = frozenset()
 
     def get(self, key: tuple[object, ...], find: Callable[[], _Found]) -> _Found:
         """Return what is known under `key`, or what `find` finds."""
@@ -183,6 +190,7 @@ class Catalog:
         self.marks = Marks(database, self.clock)
         self.history = History(database, self.clock)
         self.expiry = Expiry(database, self.clock)
+        self.pins = Pins(database, self.clock)
         self.publications = Publications(database, self.clock)
 
     @property
@@ -252,12 +260,29 @@ class Catalog:
         with self._database.read() as connection:
             return every_segment(connection, table_id)
 
+    def table_of(self, table_id: int) -> TableRecord:
+        """Return a table by its number, under the name it has or last had."""
+        with self._database.read() as connection:
+            return snapshots.table_of(connection, table_id)
+
     def is_live_copy(self, copy_id: int) -> bool:
         """Whether a copy is on record and not condemned."""
         c = schema.copies.c
         query = select(c.copy_id).where(c.copy_id == copy_id, c.condemned_generation.is_(None))
         with self._database.read() as connection:
             return connection.execute(query).one_or_none() is not None
+
+    def do_without(self, copy_id: int) -> bool:
+        """Let other copies serve from now on in this process for one that cannot be read; False where none can."""
+        c = schema.copies.c
+        own = select(c.segment_id).where(c.copy_id == copy_id).scalar_subquery()
+        query = select(c.copy_id).where(c.segment_id == own, c.condemned_generation.is_(None), c.subset.is_(None))
+        with self._database.read() as connection:
+            others = set(connection.execute(query).scalars()) - {copy_id}
+        if copy_id in self._known.unreadable or not others - self._known.unreadable:
+            return False
+        self._known.unreadable |= {copy_id}
+        return True
 
     def changes(self, table_id: int | None = None) -> list[Change]:
         """Return what each version did, newest first."""

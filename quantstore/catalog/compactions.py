@@ -12,6 +12,7 @@ from quantstore.catalog.attempts import commit_attempt, require_open
 from quantstore.catalog.conflicts import require_all_live
 from quantstore.catalog.database import Database
 from quantstore.catalog.inserts import condemn_all, insert_copy, insert_segment, next_generation
+from quantstore.catalog.pins import live_copies
 from quantstore.catalog.receipts import insert_receipt
 from quantstore.catalog.records import Attempt, ColumnProof, TableRecord
 from quantstore.core.clock import Clock
@@ -85,7 +86,8 @@ def _replace(
     newest = [one for one in made.sources if one.segment.added_version == version]
     _set(connection, older, removed_version=version)
     _set(connection, newest, retired_generation=step)
-    condemn_all(connection, [copy.copy_id for one in newest for copy in one.copies], step, now)
+    over = [copy_id for one in newest for copy_id in live_copies(connection, one.segment.segment_id)]
+    condemn_all(connection, over, step, now)
     schema_id = made.sources[0].segment.schema_id
     source_bytes = sum(one.primary.size_bytes for one in made.sources)
     rows = sum(one.segment.stats.rows for one in made.sources)

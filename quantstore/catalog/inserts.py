@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -188,6 +189,8 @@ def insert_copy(connection: Connection, segment_id: int, copy: NewCopy, version:
             "created_ns": now,
             "sharers": copy.sharers,
             "file_bytes": copy.file_bytes,
+            "pin_id": copy.pin_id,
+            "subset": None if copy.subset is None else json.dumps(asdict(copy.subset)),
         },
     )
     return new_key(result)

@@ -8,11 +8,13 @@ from quantstore.catalog import schema
 from quantstore.catalog.attempts import commit_attempt, require_open
 from quantstore.catalog.conflicts import require_unmoved
 from quantstore.catalog.database import Database
-from quantstore.catalog.inserts import condemn, insert_copy, insert_segment, next_generation
+from quantstore.catalog.inserts import condemn_all, insert_copy, insert_segment, next_generation
+from quantstore.catalog.pins import keep_as_shadow, live_copies, pins_for
 from quantstore.catalog.receipts import insert_receipt
 from quantstore.catalog.records import Attempt, MovedPiece, MovedSegment, Receipt, TableRecord
 from quantstore.core.clock import Clock
 from quantstore.core.failpoints import reach
+from quantstore.core.segment import Role
 
 
 class Moves:
@@ -52,9 +54,8 @@ class Moves:
     ) -> list[Receipt]:
         source = item.source
         removed_version = require_unmoved(connection, table, source)
-        for copy in source.copies:
-            condemn(connection, copy.copy_id, step, now)
         is_split = item.pieces[0].part is not None
+        condemn_all(connection, _superseded(connection, table, item, removed_version, now), step, now)
         if is_split:
             connection.execute(
                 update(schema.segments)
@@ -78,6 +79,32 @@ class Moves:
             if piece.moved:
                 receipts.append(_insert_receipt(connection, attempt, table, item, piece, segment_id, copy_id, now))
         return receipts
+
+
+def _superseded(
+    connection: Connection, table: TableRecord, item: MovedSegment, removed_version: int | None, now: int
+) -> list[int]:
+    """Return the copies that a move puts an end to; what a pin wants where it was stays there as a shadow.
+
+    A split leaves none of the segment's copies; a move leaves shadows, but for those of all rows in its destination.
+    """
+    source = item.source
+    segment_id = source.segment.segment_id
+    if item.pieces[0].part is not None:
+        return live_copies(connection, segment_id)
+    destination = item.pieces[0].copy.tier
+    over = [
+        copy.copy_id
+        for copy in source.copies
+        if copy.role is Role.SHADOW and copy.tier is destination and copy.subset is None
+    ]
+    primary = source.primary
+    if removed_version is None and all(copy.tier is not primary.tier or copy is primary for copy in source.copies):
+        for pin_id, wanted in pins_for(connection, table.table_id, primary.tier, now):
+            if segment_id in wanted:
+                keep_as_shadow(connection, primary.copy_id, pin_id)
+                return over
+    return [*over, primary.copy_id]
 
 
 def _insert_receipt(

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func,
 
 from quantstore.catalog import schema
 from quantstore.catalog.snapshots import from_days, to_days
-from quantstore.core.segment import Copy, Partition, PlacedSegment, Role, Segment, SegmentStats
+from quantstore.core.segment import Copy, Partition, PlacedSegment, Role, Segment, SegmentStats, Subset
 from quantstore.core.tier import Tier
 from quantstore.core.timerange import MAX_NS, MIN_NS, TimeRange
 
@@ -303,4 +303,10 @@ def _copy(row: Any) -> Copy:
         created_ns=row.created_ns,
         sharers=row.sharers,
         file_bytes=row.file_bytes,
+        pin_id=row.pin_id,
+        subset=None if row.subset is None else _subset(json.loads(row.subset)),
     )
+
+
+def _subset(kept: dict[str, Any]) -> Subset:
+    return Subset(tuple(kept["symbols"]), kept["rows"])

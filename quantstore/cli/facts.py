@@ -104,7 +104,7 @@ def _sums(record: TableRecord, segments: Iterable[PlacedSegment]) -> Facts:
     for one in placed:
         for copy in one.copies:
             sums = tiers.setdefault(copy.tier.value, Counter())
-            sums.update(segments=1, rows=one.segment.stats.rows, bytes=copy.size_bytes)
+            sums.update(segments=1, rows=one.rows_of(copy), bytes=copy.size_bytes)
     stats = [one.segment.stats for one in placed]
     return {
         "table": record.name,
@@ -124,7 +124,7 @@ def _partitions(segments: Iterable[PlacedSegment]) -> list[Facts]:
         for copy in one.copies:
             place = (partition.trade_date.isoformat(), str(partition.asset_class), copy.tier.value)
             counted = sums.setdefault(place, Counter())
-            counted.update(segments=1, rows=one.segment.stats.rows, bytes=copy.size_bytes)
+            counted.update(segments=1, rows=one.rows_of(copy), bytes=copy.size_bytes)
     return [
         {"trade_date": day, "asset_class": asset_class, "tier": tier, **counted}
         for (day, asset_class, tier), counted in sorted(sums.items())

@@ -79,6 +79,19 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Subset:
+    """The part of a segment that a shadow copy holds: every row of some symbols.
+
+    Attributes:
+        symbols: The symbols, sorted; the segment need not have rows of each.
+        rows: How many rows these are.
+    """
+
+    symbols: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """One physical form of a segment.
 
@@ -90,6 +103,8 @@ class Copy:
         size_bytes: Size of the file, or this segment's part of it.
         sharers: Number of segments whose rows the file was written with, told apart by their asset class.
         file_bytes: Size of the file where it is shared, else None.
+        pin_id: The pin that keeps a shadow, else None.
+        subset: The rows a shadow holds, or None for all.
     """
 
     copy_id: int
@@ -105,6 +120,14 @@ class Copy:
     created_ns: int = 0
     sharers: int = 1
     file_bytes: int | None = None
+    pin_id: int | None = None
+    subset: Subset | None = None
+
+    def serves(self, symbols: tuple[str, ...] | None) -> bool:
+        """Whether the copy holds every row of `symbols` (None: every row) that the segment has."""
+        if self.subset is None:
+            return True
+        return symbols is not None and set(self.subset.symbols).issuperset(symbols)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +146,8 @@ class NewCopy:
     role: Role = Role.PRIMARY
     sharers: int = 1
     file_bytes: int | None = None
+    pin_id: int | None = None
+    subset: Subset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +170,7 @@ class PlacedSegment:
     def primary(self) -> Copy:
         """The authoritative copy."""
         return next(copy for copy in self.copies if copy.role is Role.PRIMARY)
+
+    def rows_of(self, copy: Copy) -> int:
+        """Return how many of the segment's rows a copy of it holds."""
+        return self.segment.stats.rows if copy.subset is None else copy.subset.rows

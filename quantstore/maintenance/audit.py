@@ -17,7 +17,7 @@ from quantstore.write.partition import piece_stats
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import Receipt
-    from quantstore.core.segment import Copy, PlacedSegment
+    from quantstore.core.segment import Copy, PlacedSegment, SegmentStats, Subset
     from quantstore.core.tier import Tier
     from quantstore.rows.form import TableForm
     from quantstore.stores.base import SegmentStore
@@ -123,7 +123,10 @@ class Auditor:
                 self._note("damaged", form, placed, copy, str(error))
             return
         found = piece_stats(table, form.layout) if table.num_rows else None
-        if found != placed.segment.stats:
+        if copy.subset is not None:
+            if not _is_subset(copy.subset, found):
+                self._note("mismatch", form, placed, copy, f"rows read are {found}, recorded are {copy.subset}")
+        elif found != placed.segment.stats:
             self._note("mismatch", form, placed, copy, f"rows read are {found}, recorded are {placed.segment.stats}")
         elif not is_in_store_order(table, form.layout, store.capabilities.order):
             self._note("mismatch", form, placed, copy, "rows are out of order")
@@ -150,3 +153,10 @@ class Auditor:
             if attempt_of(stored.location) not in known_attempts
             and (self._stores[tier].name, stored.location) not in known
         ]
+
+
+def _is_subset(subset: Subset, found: SegmentStats | None) -> bool:
+    """Whether rows are those of a shadow's symbols, by their number and names."""
+    if found is None or found.rows != subset.rows:
+        return False
+    return found.symbols is None or set(found.symbols) <= set(subset.symbols)

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from quantstore.errors import AccessDeniedError, CapacityError, IntegrityError, QuantStoreError
+from quantstore.core.warn import warn_caller
+from quantstore.errors import AccessDeniedError, CapacityError, IntegrityError, OtherCopyWarning, QuantStoreError
 from quantstore.query.memory import release_unused
 
 if TYPE_CHECKING:
@@ -24,9 +25,16 @@ _HEARTBEAT_SECONDS = 60
 
 
 def has_moved(catalog: Catalog, error: IntegrityError) -> bool:
-    """Whether the copy that could not be read has been replaced by another meanwhile."""
+    """Whether another copy can take the place of one that could not be read: it was moved, or there is a second one."""
     copy_id = error.context.get("copy_id")
-    return copy_id is not None and not catalog.is_live_copy(copy_id)
+    if copy_id is None:
+        return False
+    if not catalog.is_live_copy(copy_id):
+        return True
+    if not catalog.do_without(copy_id):
+        return False
+    warn_caller(f"{error} Another copy answers instead; refresh_pins() makes a damaged shadow anew.", OtherCopyWarning)
+    return True
 
 
 class Held:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.render import counted, human_bytes, human_count
-from quantstore.core.segment import Copy, PlacedSegment
+from quantstore.core.segment import Copy, PlacedSegment, Role
 from quantstore.core.tier import ALL_TIERS, Tier
 from quantstore.rows.form import known_form
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from quantstore.core.table import TableSchema
     from quantstore.rows.form import TableForm
 
+_RANK = {tier: rank for rank, tier in enumerate(ALL_TIERS)}
 _CONDITIONS = (
     ("partition", ("first_day", "last_day", "days")),
     ("asset class", ("asset_classes",)),
@@ -156,7 +157,7 @@ def tier_uses(choices: Sequence[Choice]) -> tuple[TierUse, ...]:
     for tier in ALL_TIERS:
         mine = [choice for choice in choices if choice.copy.tier is tier]
         if mine:
-            rows = sum(choice.placed.segment.stats.rows for choice in mine)
+            rows = sum(choice.placed.rows_of(choice.copy) for choice in mine)
             uses.append(TierUse(tier, len(mine), rows, sum(choice.copy.size_bytes for choice in mine)))
     return tuple(uses)
 
@@ -178,9 +179,9 @@ def plan_scan(
     placed = [one for one in view.segments(record.table_id, wanted) if may_hold_symbol(one, wanted.symbols)]
     choices, left_out = [], []
     for one in placed:
-        copies = [copy for copy in one.copies if copy.tier in tiers]
-        if copies:
-            choices.append(Choice(one, copies[0]))
+        copy = _serving(one.copies, tiers, wanted.symbols, view.unreadable)
+        if copy is not None:
+            choices.append(Choice(one, copy))
         else:
             left_out.append(one)
     pruned = _pruned(view, record, wanted, len(placed)) if explain else ()
@@ -194,6 +195,20 @@ def older_forms(view: View, record: TableRecord, choices: Iterable[Choice]) -> M
     if not others:
         return {}
     return {number: known_form(record, schema) for number, schema in view.schemas(frozenset(others)).items()}
+
+
+def _serving(
+    copies: Sequence[Copy], tiers: Sequence[Tier], symbols: tuple[str, ...] | None, unreadable: frozenset[int]
+) -> Copy | None:
+    """Return the hottest allowed copy with every row that may be needed; in one tier the primary, then the smallest.
+
+    A copy that could not be read serves only where no other can: then what is wrong with it is told again.
+    """
+    able = [copy for copy in copies if copy.tier in tiers and copy.serves(symbols)]
+    if len(able) > 1:
+        able.sort(key=lambda copy: (_RANK[copy.tier], copy.role is not Role.PRIMARY, copy.size_bytes))
+        return next((copy for copy in able if copy.copy_id not in unreadable), able[0])
+    return able[0] if able else None
 
 
 def by_file(choices: Iterable[Choice]) -> list[tuple[tuple[Choice, ...], bool]]:

@@ -24,7 +24,6 @@ from quantstore.rows.form import known_form
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import View
-    from quantstore.catalog.records import Snapshot
     from quantstore.query.engine import Engine
     from quantstore.query.frames import Frames
     from quantstore.query.request import ReadRequest
@@ -79,7 +78,7 @@ class Preparer:
         if entry is None or not entry.prepared.fits(view):
             entry = _Entry(analyse(request.query, tree, view, kinds, frames.forms, can_refine=can_refine))
             self._remember(key, entry)
-        run = None if explain or frames.tables else _run_key(params, request, view.snapshot)
+        run = None if explain or frames.tables else _run_key(params, request, view)
         if run is not None and entry.last_run is not None and entry.last_run[0] == run:
             return entry.last_run[1]
         statement = self._planned(view, request, entry.prepared, params, explain=explain)
@@ -152,10 +151,10 @@ def _plan(view: View, request: ReadRequest, sources: list[Source], *notes: str) 
     return Plan(request.query, snapshot.version, snapshot.generation, scans, request.tiers, notes)
 
 
-def _run_key(params: Mapping[str, Any], request: ReadRequest, snapshot: Snapshot) -> Hashable | None:
+def _run_key(params: Mapping[str, Any], request: ReadRequest, view: View) -> Hashable | None:
     """Return all that a plan depends on, save the text; None where a bound value cannot be compared."""
     values = tuple((name, *_comparable(value)) for name, value in params.items())
-    key = (values, request.tiers, snapshot)
+    key = (values, request.tiers, view.snapshot, view.unreadable)
     try:
         hash(key)
     except TypeError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from quantstore.core.names import several
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -59,7 +61,7 @@ class Verbs:
 
     def _upkeep_steps(self, grace: Any) -> list[tuple[str, Callable[[], Any]]]:
         """Return the jobs of `maintain` after expiry, each with the name of its verb, in the order they run."""
-        steps = [(name, getattr(self, name)) for name in ("refresh_pins", "compact") if hasattr(self, name)]
+        steps = [(name, getattr(self, name)) for name in ("compact", "refresh_pins") if hasattr(self, name)]
         steps.append(("publish", self._publisher.repair))
         name = "sweep"
         return [*steps, (name, partial(getattr(self, name), grace))]
@@ -75,6 +77,4 @@ class Verbs:
 
 def names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
     """Return one name or several as a tuple of texts."""
-    if value is None:
-        return None
-    return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
+    return several(value)

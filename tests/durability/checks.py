@@ -187,6 +187,8 @@ def check_repeatable(root: str, state: State) -> None:
     with open_store(root) as store:
         if "trades" not in store.tables():
             return
+        for pin in store.pins():
+            pin.release()
         lifecycle(store, "trades")
         check_rows(store, [state])
         half = FIRST_DAY_NS + DAY_NS // 2

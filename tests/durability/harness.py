@@ -29,6 +29,8 @@ WORDS = (OUTSIDE, *STEPS)
 AFTER_CLEAN_UP = frozenset({OUTSIDE, "write.committed", "move.committed", "compact.committed", "sweep.done"}) | {
     "history.committed",
     "expire.committed",
+    "pin.committed",
+    "pin.released",
 }
 """Steps at which nothing is begun and not yet finished."""
 _PACKAGES = ("catalog", "core", "maintenance", "publish", "query", "rows", "stores", "tiering", "write")

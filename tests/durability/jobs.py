@@ -77,10 +77,16 @@ def work(
                 store.sweep(grace=0)
             elif operation["name"] == "expire":
                 expire(store, lines)
+            elif operation["name"] == "unpin":
+                store.refresh_pins()
+                for pin in store.pins()[:2]:
+                    pin.release()
             elif operation["table"] not in store.tables():
                 continue
             elif operation["name"] == "compact":
                 store.compact(operation["table"])
+            elif operation["name"] == "pin":
+                store.pin(operation["table"], operation["tier"], symbols=operation["symbols"])
             else:
                 store.migrate(
                     operation["table"], operation["source"], operation["destination"], **operation["condition"]
@@ -92,10 +98,13 @@ def operations(chance: random.Random, first_write: int) -> Iterator[Write | dict
     write = first_write
     while True:
         kinds = ("append", "stream", "overwrite", "replace", "delete", "migrate", "compact", "sweep", "expire")
-        kind = chance.choices(kinds, (4, 2, 1, 2, 1, 5, 3, 3, 1))[0]
+        kind = chance.choices((*kinds, "pin", "unpin"), (4, 2, 1, 2, 1, 5, 3, 3, 1, 1, 1))[0]
         table = chance.choice(TABLES)
-        if kind in {"sweep", "expire"}:
+        if kind in {"sweep", "expire", "unpin"}:
             yield {"name": kind}
+        elif kind == "pin":
+            symbols = chance.choice((None, "AAPL", ("AAPL", "ES")))
+            yield {"name": kind, "table": table, "tier": chance.choice(("hot", "warm")), "symbols": symbols}
         elif kind == "compact":
             yield {"name": "compact", "table": table}
         elif kind == "migrate":
@@ -130,7 +139,7 @@ def _condition(chance: random.Random) -> dict[str, Any]:
 
 
 def scenario(root: str, journal: str, counts: str | None = None) -> None:
-    """Write, split, move, compact, overwrite, rename, restore, drop, expire and sweep: every step several times.
+    """Write, split, move, compact, pin, overwrite, rename, restore, drop, expire and sweep: every step several times.
 
     Args:
         root: An empty folder for the store.
@@ -153,6 +162,10 @@ def scenario(root: str, journal: str, counts: str | None = None) -> None:
         perform(store, Write(3, "marks", "warm", 20), lines)
         store.migrate("marks", "warm", "cold")
         store.sweep(grace=0)
+        with store.pin("marks", "warm"), store.pin("trades", "warm", symbols="AAPL") as pin:
+            store.migrate("marks", "cold", "warm")
+            store.migrate("marks", "warm", "cold")
+            pin.refresh()
         perform(store, Write(4, "trades", "warm", 40, mode="replace", first=1), lines)
         version = store.metadata_catalog.snapshot().version
         perform(store, Write(5, "trades", "hot", 0, mode="delete", first=0), lines)
