@@ -3,9 +3,9 @@
 Two rules, both by rows, which add up exactly where bytes do not:
 
 - Segments that hold less than a quarter of a full one are merged, smallest first, as long as those before are together
-  at least as large as the next. Whatever is rewritten thus ends up in a segment at least twice as large, so that a row
-  of a stream is rewritten at most log2(rows) times, however often compaction runs; and what is left are sizes each
-  larger than all smaller ones together, so at most log2(rows) segments.
+  at least half as large as the next. Whatever is rewritten thus ends up in a segment at least one and a half times as
+  large, so that a row of a stream is rewritten at most log1.5(rows) times, however often compaction runs; and what is
+  left are sizes each more than twice all smaller ones together, so at most log3(rows) segments.
 - Where rows are kept in time order, larger segments that overlap in time form layers, each free of overlap. Layers are
   merged by the same rule, cut in time where they are more than one segment can hold.
 """
@@ -27,6 +27,7 @@ SMALL_SHARE = 4
 MOST_FILES = 16_384
 """The most files that one merge takes in."""
 _FILE_OVERHEAD = 8 * 1024
+_GROWTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +217,10 @@ _Sized = TypeVar("_Sized")
 
 
 def grown(items: Iterable[_Sized], size: Callable[[_Sized], int]) -> list[_Sized]:
-    """Return the most items, smallest first, of which the largest is no larger than the others together."""
+    """Return the most items, smallest first, of which the largest is at most twice the others together."""
     ordered = sorted(items, key=size)
     before = list(accumulate((size(one) for one in ordered), initial=0))
-    last = max((at for at in range(1, len(ordered)) if before[at] >= size(ordered[at])), default=-1)
+    last = max((at for at in range(1, len(ordered)) if _GROWTH * before[at] >= size(ordered[at])), default=-1)
     return ordered[: last + 1]
 
 

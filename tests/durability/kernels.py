@@ -36,7 +36,7 @@ def balanced(batch: int) -> pa.Table:
 
 
 def commit_all_the_time(root: str, page: str, stop: list[str], commits: int) -> dict[str, Any]:
-    """Write, move and sweep on top of one batch, until `commits` are made and all files in `stop` exist.
+    """Write, move, compact and sweep on top of one batch, until `commits` are made and all files in `stop` exist.
 
     Returns:
         `batches`, how many batches each version holds, and `commits`, how many writes and moves were made.
@@ -56,6 +56,7 @@ def commit_all_the_time(root: str, page: str, stop: list[str], commits: int) -> 
             made += 1
             if made % 2:
                 made += bool(store.migrate("ledger", *moves[made // 2 % 3]))
+                store.compact("ledger")
                 store.sweep(grace=0)
             time.sleep(0.02)  # leaves the processors to the readers
     return {"batches": batches, "commits": made}
@@ -150,17 +151,18 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def act(root: str, action: dict[str, Any], step: str | None, reached: str, go_on: str) -> dict[str, Any]:
-    """Write or migrate, stopping when a step is first reached until told to go on.
+    """Write, migrate or compact, stopping when a step is first reached until told to go on.
 
     Args:
         root: The store.
-        action: `write`, the fields of a `Write` and more options, or `migrate`, arguments of the method.
+        action: `write`, the fields of a `Write` and more options, `migrate`, arguments of the method, or
+            `compact`, a table.
         step: Where to stop; None to wait at the very beginning instead.
         reached: File to make on reaching the step.
         go_on: File to wait for there.
 
     Returns:
-        `error`, the class of what was raised, or None, and `result`, how many receipts or whether replayed.
+        `error`, the class of what was raised, or None, and `result`, how many receipts, whether replayed or how many segments were merged.
     """
 
     def stop(name: str | None) -> None:
@@ -174,6 +176,8 @@ def act(root: str, action: dict[str, Any], step: str | None, reached: str, go_on
         try:
             if "migrate" in action:
                 result: Any = len(store.migrate(*action["migrate"], **action.get("options", {})))
+            elif "compact" in action:
+                result = sum(group.segments for group in store.compact(action["compact"]).groups)
             else:
                 write = Write(**action["write"])
                 options = {"mode": write.mode, "symbol": "symbol"} | action.get("options", {})

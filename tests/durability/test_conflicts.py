@@ -146,6 +146,37 @@ def test_a_mover_whose_segments_another_one_split_moves_what_is_left(zygote, roo
     assert rows == {"hot": 0, "warm": 400 - moved, "cold": moved}
 
 
+@pytest.mark.parametrize("step", ["compact.registered", "compact.read", "write.file.renamed", "compact.verified"])
+def test_a_stalled_compaction_whose_attempt_was_swept_begins_anew(step, zygote, root, tmp_path):
+    stalled = Stalled(zygote, tmp_path, {"compact": "trades"}, step)
+    end_leases(root)
+    with open_store(root) as store:
+        assert store.sweep(grace=0).attempts == 1
+    assert stalled.go_on() == {"error": None, "result": 8}
+    check(root, OLD, versions=[(1, {"trades": OLD["trades"][:1]})])
+
+
+@pytest.mark.parametrize("step", ["compact.registered", "compact.read", "compact.verified"])
+def test_of_two_compactions_the_second_finds_nothing_left_to_do(step, zygote, root, tmp_path):
+    stalled = Stalled(zygote, tmp_path, {"compact": "trades"}, step)
+    with open_store(root) as store:
+        assert store.compact("trades")
+        assert store.expire(before=2).segments == 4
+        store.sweep(grace=0)
+    assert stalled.go_on() == {"error": None, "result": 0}
+    check(root, OLD)
+
+
+def test_a_move_during_a_compaction_and_a_compaction_during_a_move_both_stand(zygote, root, tmp_path):
+    compaction = Stalled(zygote, tmp_path, {"compact": "trades"}, "compact.verified", "compaction")
+    move = Stalled(zygote, tmp_path, {"migrate": ["trades", "hot", "warm"]}, "move.verified", "move")
+    with open_store(root) as store:
+        assert len(store.migrate("trades", "hot", "cold", before=HALF)) > 0
+    assert compaction.go_on()["error"] is None
+    assert move.go_on()["error"] is None
+    check(root, OLD, versions=[(1, {"trades": OLD["trades"][:1]})])
+
+
 def test_movers_that_start_together_both_finish_and_nothing_is_lost_or_doubled(zygote, root, tmp_path):
     requests = [("hot", "warm"), ("hot", "cold"), ("any", "cold"), ("cold", "hot"), ("any", "warm"), ("warm", "hot")]
     for number, (source, destination) in enumerate(requests):
