@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from quantstore.core.names import several
 from quantstore.core.render import human_bytes, human_count
 from quantstore.errors import InvalidInputError
 from quantstore.rows.form import known_form
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import date
 
     import pandas as pd
     import pyarrow as pa
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from quantstore.catalog.marks import HoldRecord
     from quantstore.catalog.records import TableRecord
     from quantstore.core.tier import Tier
+    from quantstore.query.reader import Reader
     from quantstore.stores.base import SegmentStore
 
 _PLACEMENT_COLUMNS = (
@@ -41,10 +44,13 @@ _PLACEMENT_COLUMNS = (
 class Table:
     """A table of a store, as `store.table(name)` gives it."""
 
-    def __init__(self, catalog: Catalog, record: TableRecord, stores: Mapping[Tier, SegmentStore]) -> None:
+    def __init__(
+        self, catalog: Catalog, record: TableRecord, stores: Mapping[Tier, SegmentStore], reader: Reader
+    ) -> None:
         self._catalog = catalog
         self._record = record
         self._stores = stores
+        self._reader = reader
 
     @property
     def name(self) -> str:
@@ -77,7 +83,7 @@ class Table:
                     copy.role.value,
                     segment.partition.trade_date,
                     segment.partition.asset_class,
-                    stats.rows,
+                    one.rows_of(copy),
                     copy.size_bytes,
                     pd.Timestamp(stats.min_ns),
                     pd.Timestamp(stats.max_ns),
@@ -90,6 +96,80 @@ class Table:
                 for copy in one.copies
             ]
         return pd.DataFrame(rows, columns=list(_PLACEMENT_COLUMNS))
+
+    def wide(
+        self,
+        column: str,
+        *,
+        start: Any = None,
+        end: Any = None,
+        dates: Any = None,
+        symbols: str | Iterable[str] | None = None,
+        as_of: Any = None,
+        to: str = "pandas",
+        dtype_backend: str | None = None,
+        max_bytes: int | str | None = "auto",
+    ) -> Any:
+        """Return one column as a frame with a row for each time and a column for each symbol.
+
+        A table that was written with `wide=` gives back the frame that was written: dtypes, order of columns, index and
+        its name. Cells without a row are empty; whole numbers with empty cells are `Int64` in pandas, never float.
+
+        Args:
+            column: What the cells hold.
+            start: First event time wanted.
+            end: Event time to stop before.
+            dates: Trade dates wanted, one or several.
+            symbols: Symbols wanted, one or several.
+            as_of: What the store knew then: a version, a tag, or an instant with a time of day.
+            to: `pandas`, `polars` or `arrow`.
+            dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
+            max_bytes: Largest result: bytes, text such as `2GB`, `auto` (half of free memory) or None.
+
+        Raises:
+            NotFoundError: No such column or version.
+            InvalidInputError: The table has no symbol column, or two rows share time and symbol.
+            ResultTooLarge: The result exceeds `max_bytes`.
+        """
+        from quantstore.query.wide import read_wide
+
+        options = {"start": start, "end": end, "dates": dates, "symbols": several(symbols), "as_of": as_of}
+        return read_wide(
+            self._reader, self._record, column, options, to=to, dtype_backend=dtype_backend, max_bytes=max_bytes
+        )
+
+    def days(
+        self,
+        start: Any = None,
+        end: Any = None,
+        *,
+        symbols: str | Iterable[str] | None = None,
+        columns: str | Iterable[str] | None = None,
+        to: str = "pandas",
+        dtype_backend: str | None = None,
+    ) -> Iterator[tuple[date, Any]]:
+        """Iterate over the trade dates that have rows, oldest first, each with its rows as `read` gives them.
+
+        Only the segments of a day are opened for it, and about a day is held in memory; of a table with wider
+        partitions up to a million rows at a time. All days are of one version, that of the first step.
+
+        Args:
+            start: First trade date.
+            end: Trade date to stop before.
+            symbols: Symbols wanted, one or several; days without them are left out.
+            columns: Columns wanted; hidden ones (`trade_date`, `asset_class`, `_seq`) may be named.
+            to: `pandas`, `polars` or `arrow`.
+            dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
+
+        Raises:
+            InvalidInputError: `start` or `end` is no date, or an option makes no sense.
+            NotFoundError: No such column.
+            IntegrityError: A needed segment is damaged; table, partition and tier are named.
+        """
+        from quantstore.query.days import table_days
+
+        options = {"symbols": several(symbols), "columns": several(columns), "to": to, "dtype_backend": dtype_backend}
+        return table_days(self._catalog, self._reader, self._record, options, start, end)
 
     def versions(self) -> pd.DataFrame:
         """Return what each version did to the table, newest first: who, when, which operation, rows, lineage."""
@@ -216,7 +296,7 @@ class Table:
             for copy in one.copies:
                 tier = tiers.setdefault(copy.tier.value, {"segments": 0, "rows": 0, "bytes": 0})
                 tier["segments"] += 1
-                tier["rows"] += one.segment.stats.rows
+                tier["rows"] += one.rows_of(copy)
                 tier["bytes"] += copy.size_bytes
         return {
             "table": self.name,

@@ -89,6 +89,13 @@ def nearest_few(name: str, known: Iterable[str], count: int, cutoff: float = 0.6
     return [by_fold[one] for one in get_close_matches(name.casefold(), list(by_fold), count, cutoff)]
 
 
+def several(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return one name or several as a tuple of texts."""
+    if value is None:
+        return None
+    return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
+
+
 def listed(names: Iterable[str]) -> str:
     """Return names one after the other, quoted; of many the first ones."""
     every = list(names)

@@ -79,6 +79,21 @@ def _timestamp(value: Any, what: str) -> Any:
     return exact
 
 
+def whole_day(value: Any, what: str) -> date | None:
+    """Return a day given as date, datetime at midnight or ISO text; None for None.
+
+    Raises:
+        InvalidInputError: It is no date, or has a time of day.
+    """
+    if value is None:
+        return None
+    stamp = _timestamp(value, what)
+    if stamp != stamp.normalize():
+        raise InvalidInputError(f"{what}={value!r} has a time of day, and days go by trade date; pass a date.")
+    found: date = stamp.date()
+    return found
+
+
 def days(values: Any) -> tuple[date, ...]:
     """Return `dates=` as distinct days: one or several of date, datetime or ISO text.
 

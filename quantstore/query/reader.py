@@ -362,10 +362,10 @@ class Reader:
         floors = None if wanted_days is None else tuple(sorted({spec.grain.floor(day) for day in wanted_days}))
         wanted = both(SegmentFilter(time=span, days=floors, symbols=request.symbols), narrowed)
         rows = RowFilter(wanted.time, wanted.symbols, wanted_days)
-        return AskedRows(form, wanted, rows, _columns(form, request))
+        return AskedRows(form, wanted, rows, columns_of(form, request))
 
 
-def _columns(form: TableForm, request: ReadRequest) -> tuple[str, ...]:
+def columns_of(form: TableForm, request: ReadRequest) -> tuple[str, ...]:
     """Return the columns of a bare read: the user's own, or those asked for and, for pandas, the index."""
     if request.columns is None:
         return tuple(form.visible.names)
@@ -397,7 +397,7 @@ def _tell_left_out(plan: Plan, request: ReadRequest) -> None:
     if not left_out or request.missing == "ignore":
         return
     rows = sum(placed.segment.stats.rows for placed in left_out)
-    where = ", ".join(sorted({copy.tier.value for placed in left_out for copy in placed.copies}))
+    where = ", ".join(sorted({placed.primary.tier.value for placed in left_out}))
     message = (
         f"tiers={[tier.value for tier in request.tiers]} leaves out {len(left_out)} segments with {rows:,} rows that "
         f"are in {where}; the answer is partial. Name those tiers too, or pass missing='ignore'."

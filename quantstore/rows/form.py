@@ -145,7 +145,8 @@ def _known_calendar(schema: pa.Schema, time: str, calendar: str | None, table: s
     if TRADE_DATE not in schema.names and pa.types.is_timestamp(kind) and kind.tz is None:
         raise InvalidInputError(
             f"Time column {time!r} of table {table!r} has no time zone, so calendar {name!r} cannot place its stamps; "
-            "say which zone they are in with tz=, such as tz='America/New_York' (in a schema: pa.timestamp('ns', zone)).",
+            "say which zone they are in with tz=, such as tz='America/New_York' (in a schema: pa.timestamp('ns', "
+            "zone)).",
             table=table,
             column=time,
             calendar=name,

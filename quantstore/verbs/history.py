@@ -93,7 +93,7 @@ class HistoryVerbs(Verbs):
 
         self._require_writable("undrop")
         self.metadata_catalog.history.undrop(str(name), code_lineage())
-        return Table(self.metadata_catalog, self._record(name), self._stores)
+        return Table(self.metadata_catalog, self._record(name), self._stores, self._reader)
 
     def expire(
         self, older_than: str | float | timedelta | None = None, *, before: Any = None, dry_run: bool = False

@@ -41,8 +41,8 @@ class TableVerbs(Verbs):
             asset_class: Asset class of rows that bring none.
 
         Raises:
-            InvalidInputError: The name is taken or not usable, the schema lacks a column named here, or there is no such
-                calendar.
+            InvalidInputError: The name is taken or not usable, the schema lacks a column named here, or no calendar is
+                called so.
             MissingDependencyError: `calendar` needs a package that is not installed.
         """
         from quantstore.core.names import check_name, refuse_lookalike
@@ -75,4 +75,4 @@ class TableVerbs(Verbs):
         """
         from quantstore.table import Table
 
-        return Table(self.metadata_catalog, self._record(name), self._stores)
+        return Table(self.metadata_catalog, self._record(name), self._stores, self._reader)

@@ -14,6 +14,7 @@ from quantstore.rows.calendars import calendar_name
 from quantstore.rows.evolution import Evolution, evolved
 from quantstore.rows.form import TableForm, Wishes, known_form, new_form
 from quantstore.rows.source import Source, open_source
+from quantstore.rows.wide import as_rows
 from quantstore.write.arrivals import Arrivals
 from quantstore.write.earlier import EarlierContents
 from quantstore.write.lineage import lineage_of
@@ -110,7 +111,10 @@ def receive(catalog: Catalog, data: Any, request: WriteRequest, beside: Incoming
         raise ConflictError(
             f"Table {request.table!r} exists already; use mode='append' or 'overwrite'.", table=request.table
         )
-    return _received(record, known, open_source(data), lineage_of(data), request, beside)
+    source = open_source(data)
+    if request.wide is not None:
+        source, request = _from_wide(source, request, request.wide, record, beside)
+    return _received(record, known, source, lineage_of(data), request, beside)
 
 
 def received_again(
@@ -147,6 +151,23 @@ def refuse_stream(incoming: Incoming) -> None:
             "be read again; nothing was changed. Write again.",
             table=incoming.form.spec.name,
         )
+
+
+def _from_wide(
+    source: Source, request: WriteRequest, value: str, record: TableRecord | None, beside: Incoming | None
+) -> tuple[Source, WriteRequest]:
+    """Return a frame with a column for each symbol as rows, and the request with the names of their columns."""
+    wishes = request.wishes
+    spec = beside.form.spec if beside is not None else None if record is None else record.spec
+    has_columns = beside is not None or (record is not None and record.schema is not None)
+    if has_columns and spec is not None and spec.symbol is None:
+        raise InvalidInputError(
+            f"Table {spec.name!r} has no symbol column, so wide={value!r} cannot say which symbol a cell is of; write "
+            "to another table.",
+            table=spec.name,
+        )
+    source, names = as_rows(source, value, request.table, time=wishes.time, symbol=wishes.symbol, spec=spec)
+    return source, replace(request, wishes=replace(wishes, time=names.time, symbol=names.symbol))
 
 
 @dataclass(frozen=True, slots=True)
