@@ -162,7 +162,8 @@ def act(root: str, action: dict[str, Any], step: str | None, reached: str, go_on
         go_on: File to wait for there.
 
     Returns:
-        `error`, the class of what was raised, or None, and `result`, how many receipts, whether replayed or how many segments were merged.
+        `error`, the class of what was raised, or None, and `result`, how many receipts, whether replayed, or how many
+        segments were merged.
     """
 
     def stop(name: str | None) -> None:

@@ -146,7 +146,7 @@ def shrink(buffer: int) -> None:
 
 
 def lifecycle(store: HybridStorageManager, table: str) -> list[Any]:
-    """Move the older half of a table one tier down, some symbols to the bottom, compact and sweep; return what was done."""
+    """Move the older half of a table down, some symbols to the bottom, compact and sweep; return what was done."""
     import pandas as pd
 
     half = pd.Timestamp(FIRST_DAY_NS + DAY_NS // 2, tz="UTC")
