@@ -98,6 +98,13 @@ def test_open_takes_a_place_and_overrides():
             {"time": "ts", "key": None, "calendar": None, "grain": "auto", "asset_class": None},
         ),
         ("explain", {"query": EMPTY}, {}),
+        ("at", {"when": EMPTY}, {}),
+        ("tag", {"name": EMPTY, "version": None}, {}),
+        ("tags", {}, {}),
+        ("untag", {"name": EMPTY}, {}),
+        ("undrop", {"name": EMPTY}, {}),
+        ("expire", {"older_than": None}, {"before": None, "dry_run": False}),
+        ("maintain", {}, {}),
         ("tables", {}, {}),
         ("table", {"name": EMPTY}, {}),
         ("audit", {}, {}),
@@ -117,7 +124,7 @@ def test_results_carry_the_promised_attributes():
     assert isinstance(qs.HybridStorageManager.last, property)
     fields = set(WriteResult.__dataclass_fields__)
     assert {"version", "rows", "deleted", "segments", "replayed"} <= fields
-    assert all(hasattr(Table, name) for name in ("name", "schema", "placement", "versions"))
+    assert all(hasattr(Table, name) for name in ("name", "schema", "placement", "versions", "lineage"))
 
 
 def test_placement_has_the_promised_columns(store):

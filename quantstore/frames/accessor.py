@@ -129,7 +129,7 @@ class TierAccessor:
             columns: Columns wanted.
             params: Values bound to `$name` in SQL.
             frames: Frames that SQL may name as tables, by name.
-            as_of: What the store knew then: a version, or an instant with a time of day.
+            as_of: What the store knew then: a version, a tag, or an instant with a time of day.
             dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
             missing: Where `tiers` leaves segments out: `warn`, `raise` or `ignore`.
             max_bytes: Largest result.

@@ -53,7 +53,7 @@ class ReadingVerbs(Verbs):
             columns: Columns wanted; hidden ones (`trade_date`, `asset_class`, `_seq`) may be named.
             params: Values bound to `$name` in SQL.
             frames: Frames that SQL may name as tables: pandas, Polars, Arrow, by name.
-            as_of: What the store knew then: a version, or an instant with a time of day.
+            as_of: What the store knew then: a version, a tag, or an instant with a time of day.
             to: `pandas`, `polars`, `lazy` (of a table, read when it is collected, as by `scan`), `arrow`, `reader`
                 (record batches, bounded memory) or `relation` (DuckDB's, in its types, not yet run).
             dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
@@ -106,7 +106,7 @@ class ReadingVerbs(Verbs):
         Args:
             table: The table's name.
             tiers: Tiers that may answer; default all. A hint that leaves segments out warns.
-            as_of: What the store knew then: a version, or an instant with a time of day.
+            as_of: What the store knew then: a version, a tag, or an instant with a time of day.
             columns: Columns of the frame; default the table's own. Hidden ones (`trade_date`, `asset_class`, `_seq`)
                 are there only if they are named.
 

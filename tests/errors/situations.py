@@ -144,6 +144,26 @@ def doubled():
     return pa.Table.from_arrays([stamps, numbers, numbers], names=["ts", "price", "price"])
 
 
+def expired(place):
+    place.store.expire(before=place.store.metadata_catalog.snapshot().version)
+    place.store.read("trades", as_of=1)
+
+
+def unknown_tag(place):
+    place.store.tag("paper-1")
+    place.store.read("trades", as_of="papr-1")
+
+
+def changed_past(place):
+    with place.store.at(1) as past:
+        past.write(ticks(), "trades")
+
+
+def held(place):
+    place.store.table("trades").hold("audit")
+    place.store.table("trades").drop()
+
+
 SITUATIONS = {
     "SQL with a mistake": reading("SELECT * FORM trades"),
     "a column that does not exist": reading("SELECT pric FROM trades"),
@@ -164,6 +184,8 @@ SITUATIONS = {
     "several statements": reading("SELECT 1; SELECT 2"),
     "a file that is not there": reading("SELECT * FROM 'nope.parquet'"),
     "a table at a version before it": reading("quotes", as_of=1),
+    "a version that has expired": expired,
+    "a tag that does not exist": unknown_tag,
     "a result that is too large": reading("trades", max_bytes=100),
     "a query that needs too much memory": no_memory,
     "no time column": writing(lambda: ticks().drop(columns="ts")),
@@ -178,6 +200,8 @@ SITUATIONS = {
     "a write id used for other content": reused_write_id,
     "rows that are there already": writing(ticks, "trades", on_repeat="raise"),
     "a table that changed meanwhile": writing(lambda: ticks(price=9.0), "trades", expected_version=7),
+    "a change of the past": changed_past,
+    "a table that is held": held,
     "a store opened read-only": read_only,
     "a full disk": full_disk,
     "a store of another user": another_user,
