@@ -114,7 +114,7 @@ class OtherCopyWarning(QuantStoreWarning):
 
 
 class PublicationWarning(QuantStoreWarning):
-    """What other engines read lags behind the store, or lacks a column."""
+    """What other engines read lags behind the store, or shows a column as several."""
 
 
 class RepeatedWriteWarning(QuantStoreWarning):

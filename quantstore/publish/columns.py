@@ -1,15 +1,18 @@
-"""Which columns a published table has: those of the newest schema that every file can be read with."""
+"""Which columns a published table has, so that every file in cold can be read with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pyarrow import types as kinds
 
 from quantstore.core.segment import SEQ
-from quantstore.stores.physical import physical_schema
+from quantstore.errors import UnsupportedError
+from quantstore.stores.physical import is_promotable, physical_schema
+
+FIELD_ID = b"PARQUET:field_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,48 +20,91 @@ class PublishedColumns:
     """The columns of a published table.
 
     Attributes:
-        schema: Parquet schema with field ids.
-        left_out: Columns that some files hold in a way no reader can bring to the newest type, with the reason.
+        schema: Parquet schema with field ids, under the names that readers see.
+        stored: Name that files call a column by, by field id.
+        split: Columns that readers see as several, with the names of these: files hold them in types that Iceberg
+            cannot read as one.
     """
 
     schema: pa.Schema
-    left_out: tuple[tuple[str, str], ...]
+    stored: Mapping[int, str]
+    split: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def published_columns(newest: pa.Schema, others: Iterable[pa.Schema]) -> PublishedColumns:
+@dataclass(slots=True)
+class _Variant:
+    """One field id of a column: its widest type, and whether files hold any value under it."""
+
+    field: pa.Field
+    is_empty: bool
+
+
+def published_columns(newest: pa.Schema, stored: Sequence[pa.Schema]) -> PublishedColumns:
     """Return the columns to publish.
 
-    `_seq` is left out: files that were written before their version was known count it from zero.
+    `_seq` is not among them: files that were written before their version was known count it from zero.
 
     Args:
         newest: The table's logical schema.
-        others: Logical schemas that files were written with.
+        stored: Logical schemas that files were written with, newest first.
+
+    Raises:
+        UnsupportedError: Files hold a column in several types under one field id.
     """
-    fields = [field for field in physical_schema(newest) if field.name != SEQ]
-    reasons: dict[str, str] = {}
-    for other in others:
-        older = physical_schema(other)
-        for field in fields:
-            at = older.get_field_index(field.name)
-            reason = _misfit(older.field(at), field) if at >= 0 else None
-            if reason is not None:
-                reasons.setdefault(field.name, reason)
-    return PublishedColumns(pa.schema([one for one in fields if one.name not in reasons]), tuple(reasons.items()))
+    columns: dict[str, dict[int, _Variant]] = {name: {} for name in physical_schema(newest).names if name != SEQ}
+    for schema in stored:
+        for field in physical_schema(schema):
+            if field.name != SEQ:
+                _add(columns.setdefault(field.name, {}), field, is_empty=_is_empty(schema, field.name))
+    for field in physical_schema(newest):
+        if field.name != SEQ and not columns[field.name]:  # no file has it yet
+            _add(columns[field.name], field, is_empty=True)
+    taken = set(columns)
+    fields: list[pa.Field] = []
+    split = []
+    for name, variants in columns.items():
+        names = _names(name, list(variants.values()), taken)
+        fields += [one.field.with_name(shown) for one, shown in zip(variants.values(), names, strict=True)]
+        if name not in names:
+            split.append((name, tuple(names)))
+    known = {number: name for name, variants in columns.items() for number in variants}
+    return PublishedColumns(pa.schema(fields), known, tuple(split))
 
 
-def _misfit(older: pa.Field, newer: pa.Field) -> str | None:
-    """Return why a column as an older file holds it cannot be read as a newer one, or None."""
-    if not is_promotable(older.type, newer.type):
-        return f"some files hold {older.type}, which Iceberg cannot read as {newer.type}"
-    if older.metadata != newer.metadata:
-        return "some files know it by another field id"
-    return None
+def field_id(field: pa.Field) -> int:
+    """Return the id that a file knows a column by; 0 where it has none."""
+    return int((field.metadata or {}).get(FIELD_ID, 0))
 
 
-def is_promotable(older: pa.DataType, newer: pa.DataType) -> bool:
-    """Whether Iceberg reads a stored type as another: int as long, float as double, a decimal with more digits."""
-    if older == newer:
-        return True
-    if kinds.is_decimal(older) and kinds.is_decimal(newer):
-        return bool(older.scale == newer.scale and older.precision <= newer.precision)
-    return (older, newer) in {(pa.int32(), pa.int64()), (pa.float32(), pa.float64())}
+def _is_empty(schema: pa.Schema, name: str) -> bool:
+    at = schema.get_field_index(name)
+    return bool(at >= 0 and pa.types.is_null(schema.field(at).type))
+
+
+def _add(variants: dict[int, _Variant], field: pa.Field, *, is_empty: bool) -> None:
+    known = variants.get(field_id(field))
+    if known is None:
+        variants[field_id(field)] = _Variant(field, is_empty)
+    elif is_promotable(field.type, known.field.type):
+        known.is_empty = known.is_empty and is_empty
+    else:
+        raise UnsupportedError(
+            f"Column {field.name!r} cannot be published: some files hold {field.type}, which Iceberg cannot read as "
+            f"{known.field.type}.",
+            column=field.name,
+        )
+
+
+def _names(name: str, variants: list[_Variant], taken: set[str]) -> list[str]:
+    """Return the names of a column's variants: its own where only one of them holds values."""
+    filled = [one for one in variants if not one.is_empty] or variants[:1]
+    own = filled[0] if len(filled) == 1 else None
+    names = []
+    for one in variants:
+        kind = re.sub(r"\W+", "_", str(one.field.type)).strip("_")
+        shown = name if one is own else f"{name}__{kind}"
+        while one is not own and shown in taken:
+            shown += "_"
+        taken.add(shown)
+        names.append(shown)
+    return names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import parquet_path_to_id_mapping, pyarrow_to_schema
+from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -36,9 +36,10 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from quantstore.core.segment import ASSET_CLASS, TRADE_DATE, Partition
+from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE, Partition
 from quantstore.core.table import Grain
 from quantstore.errors import UnsupportedError
+from quantstore.publish.columns import PublishedColumns, field_id
 
 _FIRST_PARTITION_FIELD = 1000
 _EPOCH = date(1970, 1, 1)
@@ -128,7 +129,7 @@ def iceberg_schema(columns: pa.Schema) -> Schema:
 
 
 def data_files(
-    files: Iterable[ColdFile], columns: pa.Schema, schema: Schema, partitions: PartitionValues
+    files: Iterable[ColdFile], columns: PublishedColumns, schema: Schema, partitions: PartitionValues
 ) -> list[DataFile]:
     """Return Iceberg's records of files, with the statistics that their footers hold.
 
@@ -148,16 +149,15 @@ def data_files(
 
 
 class _Maker:
-    def __init__(self, columns: pa.Schema, schema: Schema, partitions: PartitionValues) -> None:
-        self._columns = columns
+    def __init__(self, columns: PublishedColumns, schema: Schema, partitions: PartitionValues) -> None:
+        self._stored = columns.stored
         self._partitions = partitions
-        self._ids: Mapping[str, int] = parquet_path_to_id_mapping(schema)
         self._kinds = {field.field_id: type(field.field_type) for field in schema.fields}
 
     def data_file(self, file: ColdFile) -> DataFile:
         """Return the record of one file."""
         footer = pq.read_metadata(file.path)
-        self._check_ids(file, footer)
+        ids = self._ids(file, footer)
         sizes: dict[int, int] = {}
         counts: dict[int, int] = {}
         nulls: dict[int, int] = {}
@@ -166,20 +166,20 @@ class _Maker:
         groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
         for position in range(footer.num_columns):
             chunks = [group.column(position) for group in groups]
-            field_id = self._ids.get(chunks[0].path_in_schema) if chunks else None
-            if field_id is None:
+            number = ids.get(chunks[0].path_in_schema) if chunks else None
+            if number is None:
                 continue
-            sizes[field_id] = sum(chunk.total_compressed_size for chunk in chunks)
-            counts[field_id] = sum(chunk.num_values for chunk in chunks)
+            sizes[number] = sum(chunk.total_compressed_size for chunk in chunks)
+            counts[number] = sum(chunk.num_values for chunk in chunks)
             found = [chunk.statistics for chunk in chunks if chunk.is_stats_set]
             if len(found) < len(chunks) or not all(one.has_null_count for one in found):
                 continue
-            nulls[field_id] = sum(one.null_count for one in found)
-            bounds = _bounds(self._kinds.get(field_id), [one for one in found if one.has_min_max])
+            nulls[number] = sum(one.null_count for one in found)
+            bounds = _bounds(self._kinds.get(number), [one for one in found if one.has_min_max])
             if bounds[0] is not None:
-                lowest[field_id] = bounds[0]
+                lowest[number] = bounds[0]
             if bounds[1] is not None:
-                highest[field_id] = bounds[1]
+                highest[number] = bounds[1]
         return DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=file.path,
@@ -200,21 +200,18 @@ class _Maker:
             spec_id=0,
         )
 
-    def _check_ids(self, file: ColdFile, footer: pq.FileMetaData) -> None:
-        """Refuse a file that readers would take the wrong columns from."""
-        held = footer.schema.to_arrow_schema()
-        for field in self._columns:
-            at = held.get_field_index(field.name)
-            if at >= 0 and (held.field(at).metadata or {}).get(_FIELD_ID) != field.metadata[_FIELD_ID]:
+    def _ids(self, file: ColdFile, footer: pq.FileMetaData) -> dict[str, int]:
+        """Return the field ids of a file's columns; refuse a file that readers would take the wrong columns from."""
+        held = {field.name: field_id(field) for field in footer.schema.to_arrow_schema() if field.name != SEQ}
+        for name, number in held.items():
+            if self._stored.get(number) != name:
                 raise UnsupportedError(
-                    f"{file.path} knows column {field.name!r} by another field id than the published table, so no "
-                    "reader would find it.",
+                    f"{file.path} knows column {name!r} by another field id than the published table, so no reader "
+                    "would find it.",
                     location=file.path,
-                    column=field.name,
+                    column=name,
                 )
-
-
-_FIELD_ID = b"PARQUET:field_id"
+        return held
 
 
 def _offset(group: pq.RowGroupMetaData) -> int:

@@ -22,11 +22,11 @@ from pyiceberg.table.update import (
 from sqlalchemy.exc import OperationalError
 
 from quantstore.core.failpoints import reach
-from quantstore.core.segment import TRADE_DATE
 from quantstore.errors import UnavailableError, UnsupportedError
 from quantstore.publish.columns import PublishedColumns, published_columns
 from quantstore.publish.data_files import ColdFile, PartitionValues, data_files, iceberg_schema
 from quantstore.publish.iceberg import DAMAGE, GENERATION, STORE_ID, VERSION
+from quantstore.publish.publication import Split
 from quantstore.publish.snapshot import Listed, ProjectionFiles, listed_files
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ _ROUNDS = 16
 _WAIT_SECONDS = 0.02
 _FIRST_SPEC = 0
 
-Done = tuple["PublishedTable", int, int, tuple[tuple[str, str], ...]]
-"""What is on record now, files added, files removed, and columns left out."""
+Done = tuple["PublishedTable", int, int, Split]
+"""What is on record now, files added, files removed, and columns that are several."""
 
 
 class _Outpaced(Exception):  # noqa: N818 - it never leaves this module
@@ -97,7 +97,7 @@ class Projection:
         self._form = form
         self._format = name
         self._counts = (0, 0)
-        self._left_out: tuple[tuple[str, str], ...] = ()
+        self._split: Split = ()
 
     def bring_up_to_date(self, table_id: int, *, tidies: bool = False) -> Done:
         """Make the published form of a table show its cold rows as they are; do nothing where it does already.
@@ -135,7 +135,7 @@ class Projection:
             if tidies:
                 self._lake.tidy(table)
         (done,) = self._listed(table_id)
-        return done, *self._counts, self._left_out
+        return done, *self._counts, self._split
 
     def _known(self, table_id: int) -> PublishedTable:
         """Return the record of a publication, which there is before any of it."""
@@ -152,7 +152,7 @@ class Projection:
 
     def _publish(self, table: Table | None, state: ColdState) -> Table:
         wanted = self._wanted(state)
-        self._left_out = wanted.columns.left_out
+        self._split = wanted.columns.split
         spec = wanted.partitions.spec(wanted.schema)
         listed: Listed = []
         if table is not None:
@@ -176,11 +176,9 @@ class Projection:
         table = state.table
         if table.schema_id is None:
             raise UnsupportedError(f"Table {table.name!r} has no columns yet; write to it first.", table=table.name)
-        others = {one.segment.schema_id for one in state.segments} - {table.schema_id}
+        stored = sorted({one.segment.schema_id for one in state.segments}, reverse=True)
         newest = self._form(table.schema_id).schema
-        columns = published_columns(newest, [self._form(one).schema for one in sorted(others)])
-        if columns.schema.get_field_index(TRADE_DATE) < 0:
-            raise UnsupportedError(f"Table {table.name!r} cannot be published: {dict(columns.left_out)}")
+        columns = published_columns(newest, [self._form(one).schema for one in stored])
         files = {}
         for one in state.segments:
             copy = one.primary
@@ -230,7 +228,7 @@ class Projection:
         return committed if table is not None else self._lake.load(state.table.name)
 
     def _records(self, files: Sequence[ColdFile], wanted: _Wanted) -> list[DataFile]:
-        return data_files(files, wanted.columns.schema, wanted.schema, wanted.partitions)
+        return data_files(files, wanted.columns, wanted.schema, wanted.partitions)
 
     def _record(self, state: ColdState, table: Table | None) -> None:
         """Note what was published; a sweep spares what was condemned later than that."""

@@ -8,6 +8,9 @@ IDENTIFIER = "quantstore"
 """Name of the Iceberg catalog and of the namespace in it."""
 
 
+Split = tuple[tuple[str, tuple[str, ...]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """A table as other engines see it.
@@ -25,7 +28,7 @@ class Publication:
         files_removed: Files that this call took out of it.
         lag: How many versions of the table came since; 0 where it shows the cold rows as they are, at least 1 where it
             does not.
-        left_out: Columns it lacks, with the reason.
+        split: Columns that readers see as several, each with the names of these.
         problem: Why it lags, where that is known, else empty.
     """
 
@@ -40,7 +43,7 @@ class Publication:
     files_added: int = 0
     files_removed: int = 0
     lag: int = 0
-    left_out: tuple[tuple[str, str], ...] = ()
+    split: Split = ()
     problem: str = ""
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from quantstore.errors import (
     QuantStoreError,
     UnsupportedError,
 )
-from quantstore.publish.publication import IDENTIFIER, Publication
+from quantstore.publish.publication import IDENTIFIER, Publication, Split
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
@@ -49,7 +49,7 @@ class Publisher:
         self._waiting = threading.local()
         self._lake: Lakehouse | None = None
         self._problems: dict[int, str] = {}
-        self._left_out: dict[int, tuple[tuple[str, str], ...]] = {}
+        self._split: dict[int, Split] = {}
         if not catalog.read_only:
             catalog.on_change(self.note_change)
 
@@ -151,8 +151,8 @@ class Publisher:
         from quantstore.publish.projection import Projection
 
         projection = Projection(self._catalog, self._open(), self._root, self._form, FORMAT)
-        done, _, _, left_out = projection.bring_up_to_date(table_id)
-        self._note(done, left_out)
+        done, _, _, split = projection.bring_up_to_date(table_id)
+        self._note(done, split)
 
     def _known(self) -> list[PublishedTable]:
         return [one for one in self._catalog.publications.listed(self._root) if one.format == FORMAT]
@@ -171,12 +171,10 @@ class Publisher:
             self._lake = Lakehouse(self.folder, self._catalog.store_id)
         return self._lake
 
-    def _described(
-        self, one: PublishedTable, added: int, removed: int, left_out: tuple[tuple[str, str], ...] | None = None
-    ) -> Publication:
+    def _described(self, one: PublishedTable, added: int, removed: int, split: Split | None = None) -> Publication:
         table_id = one.table.table_id
-        if left_out is not None:
-            self._note(one, left_out)
+        if split is not None:
+            self._note(one, split)
         return Publication(
             table=one.table.name,
             identifier=f"{IDENTIFIER}.{one.name}",
@@ -189,7 +187,7 @@ class Publisher:
             files_added=added,
             files_removed=removed,
             lag=one.lag,
-            left_out=self._left_out.get(table_id, ()),
+            split=self._split.get(table_id, ()),
             problem=self._problem(one) if one.lag else "",
         )
 
@@ -198,18 +196,18 @@ class Publisher:
             return _told(_missing())
         return self._problems.get(one.table.table_id, "")
 
-    def _note(self, one: PublishedTable, left_out: tuple[tuple[str, str], ...]) -> None:
-        """Remember that a table was published, and warn of the columns it lacks where that is news."""
+    def _note(self, one: PublishedTable, split: Split) -> None:
+        """Remember that a table was published, and warn of columns that became several where that is news."""
         table_id = one.table.table_id
         self._problems.pop(table_id, None)
-        if left_out and self._left_out.get(table_id) != left_out:
-            listed = "; ".join(f"{name!r}, as {reason}" for name, reason in left_out)
+        if split and self._split.get(table_id) != split:
+            listed = "; ".join(f"{name!r} as {' and '.join(map(repr, names))}" for name, names in split)
             warn_caller(
-                f"Table {one.table.name!r} was published without the columns {listed}. They stay out as long as such "
-                "files are in cold; readers of the store see them.",
+                f"In the published table {one.table.name!r} readers see column {listed}: its files in cold hold types "
+                "that Iceberg cannot read as one. `coalesce` puts them together.",
                 PublicationWarning,
             )
-        self._left_out[table_id] = left_out
+        self._split[table_id] = split
 
 
 def require_pyiceberg() -> None:

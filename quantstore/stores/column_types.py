@@ -203,9 +203,26 @@ def physical_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def keep_field_ids(schema: pa.Schema, older: pa.Schema) -> pa.Schema:
-    """Return `schema` with the field ids of an older form of the same table, and fresh ones for what is new."""
-    ids = dict(_field_ids("", list(physical_schema(older))))
+    """Return `schema` with the field ids of an older form of the same table.
+
+    New columns take fresh ones, and so do columns whose new type Iceberg cannot read the older files as.
+    """
+    newer, known = physical_schema(schema), physical_schema(older)
+    kept = [one for one in known if is_promotable(one.type, newer.field(one.name).type)]
+    names = {one.name for one in kept}
+    free = count(max((number for _, number in _field_ids("", list(known))), default=0) + 1)
+    fresh = _number("", [one for one in newer if one.name not in names], {}, free)
+    ids = dict(_field_ids("", [*kept, *fresh]))
     return schema.with_metadata({**(schema.metadata or {}), FIELD_IDS: json.dumps(ids)})
+
+
+def is_promotable(older: pa.DataType, newer: pa.DataType) -> bool:
+    """Whether Iceberg reads a stored type as another: int as long, float as double, a decimal with more digits."""
+    if older == newer:
+        return True
+    if kinds.is_decimal(older) and kinds.is_decimal(newer):
+        return bool(older.scale == newer.scale and older.precision <= newer.precision)
+    return (older, newer) in {(pa.int32(), pa.int64()), (pa.float32(), pa.float64())}
 
 
 def _field_ids(prefix: str, fields: list[pa.Field]) -> Iterator[tuple[str, int]]:

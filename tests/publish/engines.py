@@ -1,7 +1,7 @@
 """Other engines that read published tables, in a process of their own, as their versions differ from the store's.
 
-Each line of the input asks for one table: `{"engine": ..., "place": ..., "columns": [...], "answer": path}`; the answer is
-an Arrow file at that path, and a line that says `ok` or what went wrong.
+Each line of the input asks for one table: `{"engine": ..., "place": ..., "columns": [...], "answer": path}`; the
+answer is an Arrow file at that path, and a line that says `ok` or what went wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
             with ipc.new_file(asked["answer"], table.schema) as file:
                 file.write_table(table)
             print("ok", flush=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whoever asked says it
             print(json.dumps(f"{type(error).__name__}: {error}"), flush=True)
 
 

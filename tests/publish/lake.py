@@ -20,7 +20,7 @@ WANTED = ("duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-
 
 
 def rows(first: int, count: int, **columns: Any) -> pa.Table:
-    """Return rows with ids from `first` on, spread over four days and two asset classes; other columns follow the id."""
+    """Return rows with ids from `first` on, spread over four days and two asset classes; `columns` are added."""
     ids = np.arange(first, first + count)
     frame = {
         "ts": pa.array(DAY.value + (ids * 7_919_000_000_001) % (4 * 86_400 * 10**9), pa.timestamp("ns", "UTC")),

@@ -90,7 +90,8 @@ def test_a_store_that_publishes_nothing_does_not_import_pyiceberg(tmp_path):
         "import sys, pandas as pd, quantstore as qs\n"
         "frame = pd.DataFrame({'ts': pd.to_datetime(['2026-01-05'], utc=True), 'x': [1]})\n"
         "with qs.open(sys.argv[1]) as store:\n"
-        "    store.write(frame, 't', 'cold'); store.migrate('t', 'cold', 'warm'); store.maintain(); store.publications()\n"
+        "    store.write(frame, 't', 'cold'); store.migrate('t', 'cold', 'warm')\n"
+        "    store.maintain(); store.publications()\n"
         "print('pyiceberg' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)

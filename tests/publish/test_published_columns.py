@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 from lake import DAY, iceberg_catalog, rows, seen_by_pyiceberg
 
-from quantstore.errors import PublicationWarning
-from quantstore.publish.columns import is_promotable, published_columns
+from quantstore.errors import PublicationWarning, UnsupportedError
+from quantstore.publish.columns import published_columns
+from quantstore.stores.physical import is_promotable, keep_field_ids
 
 OTHERS = ("duckdb", "daft")
 
@@ -81,7 +82,7 @@ def test_partitions_follow_the_grain(store, engines, grain, transform, name):
     (done,) = store.publish()
     with iceberg_catalog(store) as catalog:
         found = catalog.load_table("quantstore.marks")
-        assert [(one.name, str(one.transform)) for one in found.spec().fields][0] == (name, transform)
+        assert next((one.name, str(one.transform)) for one in found.spec().fields) == (name, transform)
         transformed = found.spec().fields[0].transform.transform(found.schema().find_type("trade_date"))
         for task in found.scan().plan_files():
             days = set(pa.parquet.read_table(task.file.file_path)["trade_date"].to_pylist())
@@ -164,7 +165,7 @@ def test_columns_that_widen_are_promoted(store, engines):
     store.publish()
     store.write(rows(30, 30, **wide), "trades", "cold")
     (found,) = store.publications()
-    assert (found.lag, found.left_out) == (0, ())
+    assert (found.lag, found.split) == (0, ())
     names = ("id", "n", "f")
     expected = sorted([(one, one, 0.5) for one in range(30)] + [(one, 2**40, 1e300) for one in range(30, 60)], key=repr)
     assert seen_by_pyiceberg(store, "trades", names) == expected
@@ -176,25 +177,48 @@ def test_columns_that_widen_are_promoted(store, engines):
         assert table.scan(row_filter="f > 10.0").to_arrow().num_rows == 30
 
 
-def test_columns_that_iceberg_cannot_promote_are_left_out_and_named(store):
+def test_columns_that_iceberg_cannot_promote_are_seen_as_several(store, engines):
+    """Nothing is lost, and no reader takes one for the other."""
     store.write(rows(0, 30, n=pa.array(range(30), pa.int16())), "trades", "cold")
     store.publish()
-    with pytest.warns(PublicationWarning, match=r"without the columns 'n', as some files hold int32.*double"):
+    with pytest.warns(PublicationWarning, match="readers see column 'n' as 'n__double' and 'n__int32'"):
         store.write(rows(30, 30, n=pa.array([0.5] * 30)), "trades", "cold")
     (found,) = store.publications()
     assert found.lag == 0
-    assert [name for name, _ in found.left_out] == ["n"]
-    with iceberg_catalog(store) as catalog:
-        table = catalog.load_table("quantstore.trades")
-        assert "n" not in table.schema().column_names
-        assert table.scan().to_arrow().num_rows == 60
+    assert found.split == (("n", ("n__double", "n__int32")),)
+    names = ("id", "size", "n__double", "n__int32", "ts", "__ns_ts", "asset_class")
+    seen = seen_by_pyiceberg(store, "trades", names)
+    assert [(one[2], one[3]) for one in sorted(seen)] == [(None, n) for n in range(30)] + [(0.5, None)] * 30
+    for engine in OTHERS:
+        assert engines.read(engine, found.metadata, names) == seen, engine
     with warnings.catch_warnings(action="error"):
         store.write(rows(60, 30, n=pa.array([0.5] * 30)), "trades", "cold")  # said once
     store.write(rows(90, 30, n=pa.array([0.5] * 30)), "trades", "cold", mode="overwrite")
-    assert store.publications()[0].left_out == ()
-    assert seen_by_pyiceberg(store, "trades", ("id", "n")) == [(one, 0.5) for one in range(90, 120)] or sorted(
-        seen_by_pyiceberg(store, "trades", ("id", "n"))
-    ) == [(one, 0.5) for one in range(90, 120)]
+    (found,) = store.publications()
+    assert found.split == ()
+    assert sorted(seen_by_pyiceberg(store, "trades", ("id", "n"))) == [(one, 0.5) for one in range(90, 120)]
+    for engine in OTHERS:
+        assert engines.read(engine, found.metadata, ("id", "n")) == seen_by_pyiceberg(store, "trades", ("id", "n"))
+
+
+def test_a_wider_type_that_no_cold_file_has_yet_changes_nothing(store):
+    store.write(rows(0, 30, n=pa.array(range(30), pa.int16())), "trades", "cold")
+    store.publish()
+    store.write(rows(30, 30, n=pa.array([0.5] * 30), new=pa.array(["x"] * 30)), "trades", "hot")
+    assert store.publications()[0].split == ()
+    assert seen_by_pyiceberg(store, "trades", ("n", "new"))[0] == (0, None)
+
+
+def test_columns_that_were_all_null_keep_their_name(store, engines):
+    store.write(rows(0, 30, n=pa.nulls(30)), "trades", "cold")
+    store.publish()
+    store.write(rows(30, 30, n=pa.array(["x"] * 30)), "trades", "cold")
+    (found,) = store.publications()
+    assert found.split == ()
+    seen = seen_by_pyiceberg(store, "trades", ("id", "n"))
+    assert [one[1] for one in sorted(seen)] == [None] * 30 + ["x"] * 30
+    for engine in OTHERS:
+        assert engines.read(engine, found.metadata, ("id", "n")) == seen
 
 
 @pytest.mark.parametrize(
@@ -214,10 +238,18 @@ def test_promotions_are_those_of_iceberg(older, newer, expected):
     assert is_promotable(older, newer) is expected
 
 
-def test_a_column_known_by_other_ids_is_left_out():
-    """Readers would take another column's values for its own."""
-    older = pa.schema([("a", pa.int64()), ("b", pa.int64())])
-    newer = pa.schema([("a", pa.int64()), ("new", pa.int64()), ("b", pa.int64())])
-    found = published_columns(newer, [older])
-    assert found.schema.names == ["a", "new"]
-    assert found.left_out == (("b", "some files know it by another field id"),)
+def test_a_column_that_files_know_by_one_id_in_several_types_is_refused():
+    """No form of a table that follows its frames comes to that; readers would fail or guess."""
+    older, newer = pa.schema([("a", pa.int32())]), pa.schema([("a", pa.float64())])
+    with pytest.raises(UnsupportedError, match="'a' cannot be published: some files hold int32"):
+        published_columns(newer, [newer, older])
+    assert published_columns(newer, [older]).schema.field("a").type == pa.int32()
+
+
+def test_names_of_columns_that_are_several_clash_with_none():
+    older = pa.schema([("a", pa.int32()), ("a__int32", pa.int64())])
+    newer = pa.schema([("a", pa.float64()), ("a__int32", pa.int64())])
+    newer = keep_field_ids(newer, older)
+    found = published_columns(newer, [newer, older])
+    assert found.schema.names == ["a__double", "a__int32_", "a__int32"]
+    assert found.split == (("a", ("a__double", "a__int32_")),)
