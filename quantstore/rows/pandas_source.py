@@ -28,9 +28,9 @@ def pandas_to_arrow(df: pd.DataFrame) -> pa.Table:
     for position, name in enumerate(df.columns):
         names.append(name)
         arrays.append(_to_arrow(name, df.iloc[:, position]))
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        raise InvalidInputError(f"Column {min(doubled)!r} is also the name of an index level; rename one of them.")
+    if len(set(names)) < len(names):
+        doubled = min(name for name in names if names.count(name) > 1)
+        raise InvalidInputError(f"Column {doubled!r} is also the name of an index level; rename one of them.")
     if not names:
         raise InvalidInputError("The frame has no columns.")
     return pa.table(dict(zip(names, arrays, strict=True)))
@@ -54,7 +54,9 @@ def describe_frame(df: pd.DataFrame) -> dict[str, Any]:
 def _check_labels(df: pd.DataFrame) -> None:
     if isinstance(df.columns, pd.MultiIndex):
         raise InvalidInputError(
-            "MultiIndex columns cannot be stored; join the levels: df.columns = ['_'.join(c) for c in df.columns]."
+            "MultiIndex columns cannot be stored; join the levels: df.columns = ['_'.join(c) for c in df.columns]. Of "
+            "(field, symbol) columns write one field, df['close'] with wide='close', or make the symbols rows: "
+            "df.stack(level=1, future_stack=True)."
         )
     for label in df.columns:
         if not isinstance(label, str):

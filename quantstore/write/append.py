@@ -167,7 +167,9 @@ def _from_wide(
             table=spec.name,
         )
     source, names = as_rows(source, value, request.table, time=wishes.time, symbol=wishes.symbol, spec=spec)
-    return source, replace(request, wishes=replace(wishes, time=names.time, symbol=names.symbol))
+    if not has_columns:
+        request = replace(request, wishes=replace(wishes, time=names.time, symbol=names.symbol))
+    return source, request
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ def test_names_of_calendars_are_known_in_any_case_and_by_alias(store):
     for table in ("a", "b"):
         store.write(pd.DataFrame({"ts": pd.to_datetime(["2026-01-09T23:00Z"]), "row": [0]}), table)
         assert stored_dates(store, table) == [DAY("2026-01-12")]
-    with pytest.raises(InvalidInputError, match="no exchange calendar 'XNYSE'. Did you mean 'XNYS'"):
+    with pytest.raises(InvalidInputError, match=r"no exchange calendar 'XNYSE'\. Did you mean 'XNYS'"):
         store.create("c", calendar="XNYSE")
     assert store.tables() == ["a", "b"]
 

@@ -19,7 +19,6 @@ from quantstore.errors import (
     InvalidInputError,
     NotFoundError,
     RepeatedWriteWarning,
-    UnsupportedError,
 )
 
 
