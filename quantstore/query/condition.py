@@ -17,7 +17,9 @@ from quantstore.query.mistakes.rehearsal import check_condition
 from quantstore.query.parse import parse_condition
 from quantstore.query.plan import Choice, Scan, older_forms
 from quantstore.query.preparer import Preparer
+from quantstore.query.relations import located
 from quantstore.query.request import ReadRequest
+from quantstore.rows.evolution import reads_as
 from quantstore.rows.form import TableForm, known_form
 from quantstore.stores.engine_types import quote
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from quantstore.core.segment import PlacedSegment
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
-    from quantstore.query.statement import Source, Statement
+    from quantstore.query.statement import Statement
     from quantstore.stores.base import SegmentStore
 
 _INCOMING = "incoming rows"  # no table may be called so
@@ -77,23 +79,32 @@ class Condition:
         Raises:
             IntegrityError: The segment's copy is damaged or gone.
         """
-        choices = (Choice(placed, placed.primary),)
-        source, scan = self._source()
-        if placed.segment.schema_id > (scan.record.schema_id or 0):  # the table has other columns by now
-            with self._catalog.view() as view:
-                self._statement = self._planned(view)
-            source, scan = self._source()
-        schema_id = placed.segment.schema_id
-        if schema_id not in self._older and schema_id != scan.record.schema_id:
-            with self._catalog.view() as view:
-                self._older |= older_forms(view, scan.record, choices)
-        scan = replace(scan, choices=choices, left_out=(), older=self._older)
-        return self._run(replace(self._statement, sources=(replace(source, scan=scan),)))
-
-    def _source(self) -> tuple[Source, Scan]:
         source = self._statement.sources[0]
         assert source.scan is not None  # noqa: S101 - the one table is a stored one
-        return source, source.scan
+        choice = Choice(placed, placed.primary)
+        scan = replace(source.scan, choices=(choice,), left_out=(), older=self._forms(choice, source.scan))
+        own = scan.form_of(choice, source.form)
+        if own is not source.form and not reads_as(own, source.form):
+            return self.rows_of(self._whole(scan, choice, own, source.form))
+        return self._run(replace(self._statement, sources=(replace(source, scan=scan),)))
+
+    def _forms(self, choice: Choice, scan: Scan) -> Mapping[int, TableForm]:
+        """Return the forms met so far of segments that do not have the form of the statement."""
+        schema_id = choice.placed.segment.schema_id
+        if schema_id not in self._older and schema_id != scan.record.schema_id:
+            with self._catalog.view() as view:
+                self._older |= older_forms(view, scan.record, (choice,))
+        return self._older
+
+    def _whole(self, scan: Scan, choice: Choice, own: TableForm, form: TableForm) -> pa.Table:
+        """Return the rows of a segment that has columns which the table has not: another's, or of another time."""
+        with located(scan, choice):
+            store = self._stores[choice.copy.tier]
+            rows = store.read(own.layout, choice.copy, choice.placed.segment.partition)
+        for field in form.schema:
+            if own.schema.get_field_index(field.name) < 0:
+                rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))
+        return rows
 
     def rows_of(self, table: pa.Table) -> pa.Array:
         """Return the `_seq` of those of `table`'s rows, which have every column, that meet the condition."""

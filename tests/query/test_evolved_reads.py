@@ -174,3 +174,20 @@ def test_pandas_gets_back_what_holds_every_value(store):
     newer = store.read("t", start="2026-01-06")
     assert (str(newer["count"].dtype), str(newer["ok"].dtype)) == ("int64", "bool")
     assert str(store.read("t", as_of=1)["whole"].dtype) == "int32"
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_moves_by_condition_reach_rows_in_columns_that_a_restore_took_away(store, tier):
+    store.write(BEFORE, "t", tier)
+    store.write(AFTER, "t", tier)
+    store.table("t").restore(1)
+    destination = TIERS[TIERS.index(tier) - 1]
+    store.migrate("t", tier, destination, where="symbol = 'A' AND int32_double IS NOT NULL")
+    assert values(asked(store, "t")) == values(BEFORE)
+    assert values(asked(store, "t", as_of=2)) == values(WHOLE)
+    moved = store.read("t", tiers=destination, as_of=2, to="arrow", missing="ignore")
+    assert moved.num_rows == pc.sum(pc.and_(pc.equal(WHOLE["symbol"], "A"), pc.is_valid(WHOLE["int32_double"]))).as_py()
+    result = store.write(AFTER, "t", tier)
+    assert result.added_columns == tuple(ADDED)
+    assert values(asked(store, "t")) == values(WHOLE)
+    assert store.audit()
