@@ -90,8 +90,10 @@ class Pins:
             found = _records(connection, _p.pin_id == pin_id)
         return found[0] if found else None
 
-    def add(self, attempt: Attempt | None, pin: NewPin | int, copies: Sequence[tuple[PlacedSegment, NewCopy]]) -> int:
-        """Make shadows exist, and the pin where it is new, in one transaction; return the pin's number.
+    def add(
+        self, attempt: Attempt | None, pin: NewPin | int, copies: Sequence[tuple[PlacedSegment, NewCopy]]
+    ) -> tuple[int, int]:
+        """Make shadows exist, and the pin where it is new, in one transaction; return its number and how many they are.
 
         Segments that are no longer live by now are passed over; their copies are left to a sweep.
 
@@ -104,13 +106,13 @@ class Pins:
             if attempt is not None:
                 require_open(connection, attempt)
             pin_id = pin if isinstance(pin, int) else self._insert(connection, pin, now)
-            if connection.execute(select(_p.pin_id).where(_p.pin_id == pin_id)).one_or_none() is not None:
-                _insert_shadows(connection, pin_id, copies, now)
+            stands = connection.execute(select(_p.pin_id).where(_p.pin_id == pin_id)).one_or_none() is not None
+            made = _insert_shadows(connection, pin_id, copies, now) if stands else 0
             if attempt is not None:
                 commit_attempt(connection, attempt, now)
             reach("pin.commit.filled")
         reach("pin.committed")
-        return pin_id
+        return pin_id, made
 
     def release(self, pin_ids: Iterable[int]) -> int:
         """End pins; their shadows go to other pins that want them, or are given up. Return how many were given up."""
@@ -176,7 +178,8 @@ def live_copies(connection: Connection, segment_id: int) -> list[int]:
 
 def _insert_shadows(
     connection: Connection, pin_id: int, copies: Sequence[tuple[PlacedSegment, NewCopy]], now: int
-) -> None:
+) -> int:
+    made = 0
     if copies:
         next_generation(connection)
     for placed, copy in copies:
@@ -184,6 +187,8 @@ def _insert_shadows(
         stands = (_s.segment_id == segment_id) & _s.retired_generation.is_(None) & _s.removed_version.is_(None)
         if connection.execute(select(_s.segment_id).where(stands)).one_or_none() is not None:
             insert_copy(connection, segment_id, _of_pin(copy, pin_id), 0, now)
+            made += 1
+    return made
 
 
 def _of_pin(copy: NewCopy, pin_id: int) -> NewCopy:

@@ -31,6 +31,7 @@ from quantstore.query.mistakes.telling import telling, told_tables
 from quantstore.query.moment import version_of
 from quantstore.query.narrowing import both
 from quantstore.query.plan import Plan, plan_scan
+from quantstore.query.relations import check_shadows
 from quantstore.query.report import ReadReport
 from quantstore.query.request import ReadRequest
 from quantstore.query.resolve import unknown_table
@@ -178,6 +179,8 @@ class Reader:
         """Plan a read and return the plan, the result's schema and its tables, not yet read."""
         with self._view(pin) as view:
             planned = self._planned(view, request, self._bare_table(view, request))
+        if isinstance(planned, BareRead):
+            check_shadows(planned.plan.scans[0], self._stores)
         return planned, *self._started(planned, request, pin)
 
     def _planned(self, view: View, request: ReadRequest, record: TableRecord | None) -> BareRead | Statement:

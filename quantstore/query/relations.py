@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from quantstore.core.segment import ASSET_CLASS, SEQ
+from quantstore.core.segment import ASSET_CLASS, SEQ, Role
 from quantstore.errors import IntegrityError
 from quantstore.query.plan import by_file
 from quantstore.rows.evolution import adapted, own_columns
@@ -172,6 +172,18 @@ class located:  # noqa: N801 - used as a statement
         if isinstance(error, IntegrityError):
             choice = self._choice
             raise damaged(self._scan.record.name, choice.placed, choice.copy, error) from error
+
+
+def check_shadows(scan: Scan, stores: Mapping[Tier, SegmentStore]) -> None:
+    """Check shadows before rows of them are handed out one after the other: later no other copy could step in.
+
+    Raises:
+        IntegrityError: One is damaged or gone; table, partition and tier are named.
+    """
+    for choice in scan.choices:
+        if choice.copy.role is Role.SHADOW:
+            with located(scan, choice):
+                stores[choice.copy.tier].verify(choice.copy)
 
 
 def damaged(table: str, placed: PlacedSegment, copy: Copy, error: BaseException) -> IntegrityError:

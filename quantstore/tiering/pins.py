@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -140,13 +141,7 @@ class Pinner:
             CapacityError: The tier is full; nothing was changed.
             ConflictError: Other processes kept moving the same segments.
         """
-        for tried in range(_ROUNDS):
-            try:
-                return self.get(self._copied(record, new, new))
-            except ConflictError:
-                if tried == _ROUNDS - 1:
-                    raise
-        raise AssertionError
+        return self.get(self._copied(record, new, new)[0])
 
     def get(self, pin_id: int) -> Pin:
         """Return a pin.
@@ -186,22 +181,9 @@ class Pinner:
         made = 0
         for one in records:
             if one.pin_id not in over and pin_id in (None, one.pin_id):
-                made += self._made(one)
+                record = self._catalog.table_of(one.pin.table_id)
+                made += self._copied(record, one.pin, one.pin_id)[1]
         return PinsRefreshed(len(over), made, given_up)
-
-    def _made(self, one: PinRecord) -> int:
-        record = self._catalog.table_of(one.pin.table_id)
-        for tried in range(_ROUNDS):
-            before = one.segments if tried == 0 else self.get(one.pin_id).segments
-            try:
-                self._copied(record, one.pin, one.pin_id)
-            except ConflictError:
-                if tried == _ROUNDS - 1:
-                    raise
-            else:
-                found = self._catalog.pins.get(one.pin_id)
-                return max(0, found.segments - before) if found else 0
-        raise AssertionError
 
     def _broken(self) -> list[int]:
         """Return shadows that are damaged or gone."""
@@ -215,14 +197,23 @@ class Pinner:
                         broken.append(copy.copy_id)
         return broken
 
-    def _copied(self, record: TableRecord, new: NewPin, pin: NewPin | int) -> int:
-        """Make the shadows that are missing, and the pin where it is new; return its number."""
+    def _copied(self, record: TableRecord, new: NewPin, pin: NewPin | int) -> tuple[int, int]:
+        """Make the shadows that are missing, and the pin where it is new; return its number and how many they are.
+
+        Where another process moves a segment meanwhile, it is begun again.
+        """
+        for _ in range(_ROUNDS - 1):
+            with suppress(ConflictError):
+                return self._try(record, new, pin)
+        return self._try(record, new, pin)
+
+    def _try(self, record: TableRecord, new: NewPin, pin: NewPin | int) -> tuple[int, int]:
         with self._catalog.view() as view:
             found = view.segments(new.table_id, new.wanted)
         own = None if isinstance(pin, NewPin) else pin
         missing = [one for one in found if may_hold_symbol(one, new.wanted.symbols) and not _is_there(one, new, own)]
         if not missing:
-            return self._catalog.pins.add(None, pin, ()) if own is None else own
+            return self._catalog.pins.add(None, pin, ()) if own is None else (own, 0)
         attempt = self._catalog.attempts.register("pin", record.name)
         reach("pin.registered")
         written: list[str] = []
