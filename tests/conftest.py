@@ -10,7 +10,7 @@ import pytest
 import quantstore as qs
 
 # Tests ask the same thing twice to see it read twice; those of the cache open their stores with it.
-os.environ["QUANTSTORE_CACHE"] = "off"
+os.environ.setdefault("QUANTSTORE_CACHE", "off")
 
 DATA = Path(os.environ.get("QUANTSTORE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
