@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from quantstore.verbs.base import Verbs
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from quantstore.corrections.correction import Parts
     from quantstore.transaction import Transaction
     from quantstore.write.committer import Operation
     from quantstore.write.request import WriteRequest
     from quantstore.write.result import WriteResult
+    from quantstore.write.stream import Stream
 
 
 class WritingVerbs(Verbs):
-    """write, delete, transaction."""
+    """write, delete, transaction, stream."""
 
     def write(
         self,
@@ -40,6 +45,9 @@ class WritingVerbs(Verbs):
         dry_run: bool = False,
     ) -> WriteResult:
         """Write rows into a tier; on return they are durable and visible.
+
+        A table follows its frames: columns it has not are added (null in rows written before), types that hold every
+        value it has are widened; a frame that lacks a column, or could lose something, is refused.
 
         Args:
             df: pandas or Polars frame, Arrow table, reader, anything with `__arrow_c_stream__`, or an iterator of
@@ -69,7 +77,7 @@ class WritingVerbs(Verbs):
             dry_run: Whether only to count what would be added and removed.
 
         Returns:
-            Version, rows added and removed, segments; prints as one line.
+            Version, rows added and removed, segments, columns added and widened; prints as one line.
 
         Raises:
             InvalidInputError: The data does not fit; nothing was changed.
@@ -147,6 +155,78 @@ class WritingVerbs(Verbs):
         from quantstore.transaction import Transaction
 
         return Transaction(self._operation, self._committer, write_id)
+
+    def stream(
+        self,
+        table: str,
+        tier: str = "hot",
+        *,
+        max_rows: int = 50_000,
+        max_seconds: float | None = 1.0,
+        max_pending: int | None = None,
+        time: str | None = None,
+        symbol: str | None = None,
+        key: str | Iterable[str] | None = None,
+        asset_class: str | None = None,
+        tz: str | None = None,
+        calendar: str | None = None,
+        grain: str | None = None,
+    ) -> Stream:
+        """Begin a stream of appends, to be used in a `with` block: each returns at once and is durable soon.
+
+        One thread writes what has gathered as one commit. A process that is killed loses only rows not yet durable,
+        and none is ever there twice. `compact` keeps the many small segments few.
+
+        Args:
+            table: The table; made by its first rows.
+            tier: `hot`, `warm` or `cold`.
+            max_rows: Rows after which a batch is written.
+            max_seconds: Age of the oldest row not yet durable after which one is; None for no limit.
+            max_pending: Rows not yet durable beyond which `append` waits; default ten times `max_rows`.
+            time: Time column, as for `write`; likewise what follows.
+            symbol: Symbol column.
+            key: Columns that identify a row.
+            asset_class: Asset class of rows that have no such column.
+            tz: Zone of a naive time column.
+            calendar: Exchange calendar whose sessions are the trade dates of rows that bring none.
+            grain: Width of a partition of a table that the first rows make.
+
+        Raises:
+            InvalidInputError: A limit or an option makes no sense.
+            AccessDeniedError: The store is open read-only.
+        """
+        from quantstore.write.fitting import Fitting
+        from quantstore.write.request import write_request
+        from quantstore.write.stream import Limits, Stream
+
+        request = write_request(
+            table,
+            tier,
+            time=time,
+            symbol=symbol,
+            key=key,
+            asset_class=asset_class,
+            tz=tz,
+            calendar=calendar,
+            grain=grain,
+            on_repeat="append",
+        )
+        self._committer.require_writable()
+        limits = Limits(max_rows, max_seconds, 10 * max_rows if max_pending is None else max_pending)
+        fitting = Fitting(self.metadata_catalog, request)
+        later = fitting.batch_request
+
+        def write(rows: pa.Table, write_id: str) -> WriteResult:
+            return self._committer.run(self._operation(rows, replace(later, write_id=write_id)))
+
+        stream = Stream(request.table, fitting.fit, write, limits)
+        self.__dict__.setdefault("_streams", WeakSet()).add(stream)
+        return stream
+
+    def _close_streams(self) -> None:
+        """Make durable what streams of this store still hold."""
+        for stream in list(self.__dict__.get("_streams", ())):
+            stream.close()
 
     def _operation(
         self, data: Any, request: WriteRequest, beside: Operation | None = None, first_ordinal: int = 0
