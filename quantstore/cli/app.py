@@ -13,9 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from quantstore.cli import history
 from quantstore.cli.arguments import Parser, Run, build_parser, parse, parse_as_of, parse_param
 from quantstore.cli.output import complain, print_json, print_text
 from quantstore.cli.progress import progress_line
+from quantstore.cli.running import opened
+from quantstore.cli.running import show as show_result
 from quantstore.errors import InvalidInputError, NotFoundError, QuantStoreError, QuantStoreWarning
 
 if TYPE_CHECKING:
@@ -75,8 +78,8 @@ def ls(options: argparse.Namespace) -> int:
     from quantstore.cli.facts import tables_facts
     from quantstore.cli.pages import tables_page
 
-    with _opened(options, read_only=True) as store:
-        _print(options, tables_facts(store), tables_page)
+    with opened(options, read_only=True) as store:
+        show_result(options, tables_facts(store), tables_page)
     return DONE
 
 
@@ -85,8 +88,8 @@ def show(options: argparse.Namespace) -> int:
     from quantstore.cli.facts import table_facts
     from quantstore.cli.pages import table_page
 
-    with _opened(options, read_only=True) as store:
-        _print(options, table_facts(store, options.table), table_page)
+    with opened(options, read_only=True) as store:
+        show_result(options, table_facts(store, options.table), table_page)
     return DONE
 
 
@@ -94,7 +97,7 @@ def write(options: argparse.Namespace) -> int:
     """Write files into a table."""
     from quantstore.cli.sources import open_files
 
-    with _opened(options, create=True) as store, progress_line():
+    with opened(options, create=True) as store, progress_line():
         result = store.write(
             open_files(
                 options.files,
@@ -104,14 +107,17 @@ def write(options: argparse.Namespace) -> int:
             options.table,
             options.tier,
             mode=options.mode,
+            where=options.where,
+            key=options.key,
             time=options.time,
             symbol=options.symbol,
             asset_class=options.asset_class,
             tz=options.tz,
             write_id=options.write_id,
             on_repeat=options.on_repeat,
+            dry_run=options.dry_run,
         )
-    _print(options, result, repr)
+    show_result(options, result, repr)
     return DONE
 
 
@@ -126,10 +132,10 @@ def query(options: argparse.Namespace) -> int:
         "params": dict(map(parse_param, options.param)),
         "as_of": parse_as_of(options.as_of),
     }
-    with _opened(options) as store:
+    with opened(options) as store:
         if options.explain:
             plan = store.explain(sql, **asked)
-            _print(options, plan_facts(plan) if options.json else plan, str)
+            show_result(options, plan_facts(plan) if options.json else plan, str)
             return DONE
         destination = Destination.of(options.to or ("json" if options.json else None), options.out)
         rows = deliver(store.read(sql, **asked, missing=options.missing, to="reader"), destination)
@@ -142,7 +148,7 @@ def migrate(options: argparse.Namespace) -> int:
     """Move rows of a table to another tier."""
     from quantstore.cli.pages import moves_page
 
-    with _opened(options) as store, progress_line():
+    with opened(options) as store, progress_line():
         moved = store.migrate(
             options.table,
             options.source,
@@ -151,23 +157,23 @@ def migrate(options: argparse.Namespace) -> int:
             before=options.before,
             dry_run=options.dry_run,
         )
-    _print(options, moved, moves_page)
+    show_result(options, moved, moves_page)
     return DONE
 
 
 def sweep(options: argparse.Namespace) -> int:
     """Delete bytes that nothing reaches."""
-    with _opened(options) as store, progress_line():
+    with opened(options) as store, progress_line():
         swept = store.sweep(options.grace)
-    _print(options, swept, repr)
+    show_result(options, swept, repr)
     return DONE
 
 
 def audit(options: argparse.Namespace) -> int:
     """Check the whole store."""
-    with _opened(options, read_only=True) as store, progress_line():
+    with opened(options, read_only=True) as store, progress_line():
         report = store.audit()
-    _print(options, {"ok": report.ok, **asdict(report)} if options.json else report, repr)
+    show_result(options, {"ok": report.ok, **asdict(report)} if options.json else report, repr)
     return DONE if report.ok else PROBLEMS
 
 
@@ -176,8 +182,8 @@ def status(options: argparse.Namespace) -> int:
     from quantstore.cli.facts import store_facts
     from quantstore.cli.pages import store_page
 
-    with _opened(options, read_only=True) as store:
-        _print(options, store_facts(store), store_page)
+    with opened(options, read_only=True) as store:
+        show_result(options, store_facts(store), store_page)
     return DONE
 
 
@@ -191,17 +197,17 @@ _COMMANDS: dict[str, Run] = {
     "sweep": sweep,
     "audit": audit,
     "status": status,
+    "delete": history.delete,
+    "compact": history.compact,
+    "tag": history.tag,
+    "restore": history.restore,
+    "rename": history.rename,
+    "drop": history.drop,
+    "undrop": history.undrop,
+    "expire": history.expire,
+    "publish": history.publish,
+    "maintain": history.maintain,
 }
-
-
-@contextmanager
-def _opened(
-    options: argparse.Namespace, *, create: bool = False, read_only: bool = False
-) -> Iterator[HybridStorageManager]:
-    from quantstore import api
-
-    with api.open(options.store, create=create, read_only=read_only) as store:
-        yield store
 
 
 def _schema(store: HybridStorageManager, table: str) -> pa.Schema | None:
@@ -210,13 +216,6 @@ def _schema(store: HybridStorageManager, table: str) -> pa.Schema | None:
         return store.table(table).schema
     except (NotFoundError, InvalidInputError):
         return None
-
-
-def _print(options: argparse.Namespace, value: Any, page: Any) -> None:
-    if options.json:
-        print_json(value)
-    else:
-        print_text(page(value))
 
 
 def _print_anything() -> None:

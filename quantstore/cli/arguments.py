@@ -139,7 +139,11 @@ def _write(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", metavar="FILE", help="CSV (.gz too), Parquet, Arrow or Feather; patterns such as '*.csv'"
     )
     parser.add_argument("--tier", default="hot", help="hot, warm or cold (default: %(default)s)")
-    parser.add_argument("--mode", default="append", help="append, overwrite or error (default: %(default)s)")
+    parser.add_argument(
+        "--mode", default="append", help="append, replace, upsert, overwrite or error (default: %(default)s)"
+    )
+    parser.add_argument("--where", metavar="CONDITION", help="rows that --mode replace takes away")
+    parser.add_argument("--key", action="append", metavar="COLUMN", help="column of the table's key; repeatable")
     parser.add_argument("--time", metavar="COLUMN", help="time column of a new table")
     parser.add_argument("--symbol", metavar="COLUMN", help="symbol column of a new table")
     parser.add_argument("--asset-class", metavar="NAME", help="asset class of rows that bring none")
@@ -148,6 +152,7 @@ def _write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-repeat", default="skip", help="rows that are there already: skip, append or raise (default: %(default)s)"
     )
+    parser.add_argument("--dry-run", action="store_true", help="only count what would be added and removed")
 
 
 def _query(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +189,51 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _delete(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE")
+    parser.add_argument("where", metavar="CONDITION", help="SQL condition on the rows to delete")
+    parser.add_argument("--write-id", metavar="ID", help="name of this delete; a second one with it does nothing")
+    parser.add_argument("--dry-run", action="store_true", help="only count what would be removed")
+
+
+def _compact(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="default: all tables")
+    parser.add_argument("--tier", help="only segments of this tier")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be merged")
+
+
+def _tag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="without it the tags are listed")
+    parser.add_argument("--version", metavar="WHEN", help="a version, a tag or an instant; default the newest")
+    parser.add_argument("--delete", action="store_true", help="take the tag away")
+
+
+def _restore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE")
+    parser.add_argument("version", metavar="WHEN", help="a version, a tag or an instant")
+
+
+def _rename(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE")
+    parser.add_argument("new", metavar="NEW", help="its new name")
+
+
+def _expire(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("older_than", metavar="AGE", help="give up versions superseded that long ago, such as 30d")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be given up")
+
+
+def _publish(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="default: all tables")
+
+
+def _maintain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--older-than", metavar="AGE", help="also give up versions superseded that long ago")
+    parser.add_argument(
+        "--grace", default="1h", metavar="DURATION", help="keep what was superseded this lately (default: %(default)s)"
+    )
+
+
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "demo": ("simulate a market, spread it over three tiers and query it", _demo),
     "ls": ("list the tables", _no_options),
@@ -194,4 +244,14 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "sweep": ("delete bytes that nothing reaches", _sweep),
     "audit": ("read every copy back and prove every move again", _no_options),
     "status": ("show where the store is and what it holds", _no_options),
+    "delete": ("delete the rows that meet a condition", _delete),
+    "compact": ("merge small and overlapping segments into few sorted ones", _compact),
+    "tag": ("name a version, or list the names", _tag),
+    "restore": ("make a new version of a table that is as an old one was", _restore),
+    "rename": ("give a table another name", _rename),
+    "drop": ("take a table away; undrop brings it back", _show),
+    "undrop": ("bring back the table dropped last under a name", _show),
+    "expire": ("give up old versions", _expire),
+    "publish": ("make the cold rows Iceberg tables that other engines read", _publish),
+    "maintain": ("do all upkeep: expire, refresh pins, compact, publish, sweep", _maintain),
 }
