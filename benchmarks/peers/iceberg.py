@@ -34,7 +34,9 @@ class Iceberg:
 
     def append(self, ordered: pl.DataFrame) -> Any:
         """Append the rows, in microseconds, and sync every file."""
-        rows = in_microseconds(ordered.to_arrow())
+        return self._append(in_microseconds(ordered.to_arrow()))
+
+    def _append(self, rows: pa.Table) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._table.append(rows)
@@ -42,6 +44,10 @@ class Iceberg:
             if file.is_file():
                 sync(file)
         return rows
+
+    def append_arrow(self, rows: pa.Table) -> Any:
+        """Append Arrow rows as they come; see `append`."""
+        return self._append(in_microseconds(rows))
 
     def size(self) -> int:
         """Return the bytes of the table's data and metadata."""

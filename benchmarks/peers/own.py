@@ -108,6 +108,11 @@ class Own:
         self.open_fresh()
         self.fresh.write(self._data.arrow, TABLE)
 
+    def fill_fresh_cold(self) -> None:
+        """Open a new store with the ticks in cold."""
+        self.open_fresh()
+        self.fresh.write(self._data.arrow, TABLE, "cold")
+
     def fresh_size(self, tier: str) -> int:
         """Return the bytes of a tier of the new store."""
         return size_of(self._fresh_folder / tier)
