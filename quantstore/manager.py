@@ -94,8 +94,14 @@ class HybridStorageManager(
         return pinned
 
     def close(self) -> None:
-        """Write down access counts and release files; results handed out stay valid."""
+        """Make durable what streams hold, write down access counts, release files; results handed out stay valid."""
         self.is_closed = True
+        try:
+            self._close_streams()
+        finally:
+            self._close_parts()
+
+    def _close_parts(self) -> None:
         self._reader.close()
         if self._release is not None:  # the store that this one is a view of stays open
             self._release()
