@@ -514,7 +514,7 @@ def test_pandas_nulls_in_a_small_integer_column_make_it_floating(store):
     frame = ticks().to_pandas()
     store.write(frame, "small")
     gaps = frame.assign(size=[1.0, np.nan, 3.0, 4.0], ts=frame["ts"] + pd.Timedelta("1D"))
-    assert store.write(gaps, "small").widened == {"size": ("int32", "double")}
+    assert store.write(gaps, "small").widened["size"] == ("int32", "double")
     store.write(frame.astype({"size": "int64"}), "large")
     with pytest.raises(InvalidInputError, match=r"astype\('Int64'\)"):
         store.write(gaps, "large")
