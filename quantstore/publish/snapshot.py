@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table, Transaction
     from pyiceberg.table.update import UpdatesAndRequirements
 
-MOST_MANIFESTS = 32
+MOST_MANIFESTS = 16
 Listed = list[tuple[ManifestFile, list[ManifestEntry]]]
 
 
