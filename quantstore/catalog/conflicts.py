@@ -11,7 +11,7 @@ from quantstore.catalog import schema
 from quantstore.catalog.records import TableRecord, WriteCommit
 from quantstore.catalog.segments import has_newcomers
 from quantstore.core.segment import Partition, PlacedSegment
-from quantstore.core.table import Grain
+from quantstore.core.table import Grain, TableSpec
 from quantstore.errors import ConflictError
 
 _MOST_VALUES = 500
@@ -26,17 +26,22 @@ def require_same_form(table: TableRecord, commit: WriteCommit) -> None:
 
     Raises:
         ConflictError: It was made, or given other columns, by another writer.
-        OutpacedError: It was given other columns, which the write may follow once it is planned anew.
+        OutpacedError: It was given other columns or a grain, which the write may follow once it is planned anew.
     """
     if commit.must_create and table.is_written:
         raise ConflictError(f"Table {table.name!r} exists already; use mode='append' or 'overwrite'.", table=table.name)
     known_before = commit.table_id == table.table_id
     _require_newest_form(table, commit)
-    same_form = _same_grain(table.spec.grain, commit.spec.grain)
     same_spec = known_before or replace(table.spec, grain=commit.spec.grain) == commit.spec
-    if not (same_form and same_spec):
+    if not same_spec:
         raise ConflictError(
             f"Table {table.name!r} was given another form by a writer at the same time; write again.",
+            table=table.name,
+        )
+    if not same_grain(table.spec, commit.spec):
+        raise OutpacedError(
+            f"Table {table.name!r} was given grain {table.spec.grain.value!r} by the first rows of another process at "
+            "the same time; nothing was changed. Write again.",
             table=table.name,
         )
 
@@ -63,8 +68,9 @@ def _require_newest_form(table: TableRecord, commit: WriteCommit) -> None:
         )
 
 
-def _same_grain(known: Grain, used: Grain) -> bool:
-    return known is used or Grain.AUTO in {known, used}
+def same_grain(known: TableSpec, used: TableSpec) -> bool:
+    """Whether rows cut by the grain of one definition fit a table of another; one that is not decided fits any."""
+    return known.grain is used.grain or Grain.AUTO in {known.grain, used.grain}
 
 
 def require_same_table(table: TableRecord | None, commit: WriteCommit) -> None:

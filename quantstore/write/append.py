@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from quantstore.catalog.conflicts import renamed_away
+from quantstore.catalog.conflicts import renamed_away, same_grain
 from quantstore.catalog.records import TableRecord, WriteCommit
 from quantstore.core.names import check_name, refuse_lookalike
 from quantstore.core.table import Grain, TableSchema, TableSpec
@@ -133,6 +133,8 @@ def received_again(
     is_same = newest == incoming.schema_id
     if not is_same and record is not None and record.schema is not None and not incoming.evolves:
         is_same = record.schema.arrow == incoming.form.stored().arrow
+    if record is not None and not same_grain(record.spec, incoming.form.spec):
+        is_same = False
     if is_same and (beside is None or incoming.beside is None or beside.form.schema == incoming.beside.form.schema):
         return incoming
     refuse_stream(incoming)
