@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data import FOUR, ONE
-from job import Contender, Job, Target
+from job import OWN, Contender, Job, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,11 +78,45 @@ def repeat(tier: str, question: str) -> Callable[[Bench], list[Contender]]:
     return contenders
 
 
+def cached(tier: str) -> Callable[[Bench], list[Contender]]:
+    """Return what makes the contenders for a thousand rows that are kept from before, in each kind of frame."""
+
+    def contenders(bench: Bench) -> list[Contender]:
+        from peers.own import WINDOW
+
+        facts, sql = bench.data.facts, f"{WINDOW} LIMIT 1000"
+
+        def ask(to: str) -> Callable[[], Any]:
+            return lambda: getattr(bench.own, tier).read(sql, params=facts.window, to=to)
+
+        def ready(to: str) -> Callable[[], Any]:
+            def twice() -> None:
+                for _ in range(2):
+                    ask(to)()
+                if getattr(bench.own, tier).last.cache != "memory":
+                    raise RuntimeError("the answer was not kept")
+
+            return twice
+
+        kinds = {OWN: "pandas", "to Polars": "polars", "to Arrow": "arrow"}
+        found = [Contender(name, ask(to), ready=ready(to), note="from the result cache") for name, to in kinds.items()]
+        return [*found, Contender("read anew", lambda: bench.own.sql(getattr(bench.own, tier), sql, facts.window))]
+
+    return contenders
+
+
 TARGET = Target("adds under 1 ms over the raw engine", "added", 0.001, (RAW,))
 JOBS = [
     Job("repeat-hot", "Repeat of the same SQL text, window from hot", (ONE, FOUR), repeat("hot", "window"), (TARGET,)),
     Job(
         "repeat-cold", "Repeat of the same SQL text, window from cold", (ONE, FOUR), repeat("cold", "window"), (TARGET,)
+    ),
+    Job(
+        "repeat-cached",
+        "Repeat of a statement with 1,000 rows in its answer, from the result cache",
+        (ONE, FOUR),
+        cached("hot"),
+        (Target("below 1 ms", "seconds", 0.001),),
     ),
     Job("repeat-bars", "Repeat of the same SQL text, bars from hot", (ONE, FOUR), repeat("hot", "bars"), (TARGET,)),
 ]
