@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, Connection, or_, select, union_all
 from quantstore.catalog import schema
 from quantstore.errors import NotFoundError
 
+EXPIRED = "oldest"
+"""In the context of an error that says that a version has expired: the oldest that has not."""
 _OLDEST = select(schema.settings.c.value).where(schema.settings.c.name == "oldest_version")
 _h, _t, _r = schema.holds.c, schema.tags.c, schema.readers.c
 
@@ -67,6 +69,5 @@ def expired(connection: Connection, version: int) -> NotFoundError:
     query = select(_t.name).where(_t.version < oldest).order_by(_t.version.desc()).limit(3)
     tags = [repr(row.name) for row in connection.execute(query)]
     besides = f" Tags keep older ones, such as {', '.join(tags)}." if tags else ""
-    return NotFoundError(
-        f"Version {version} has expired; the oldest kept one is {oldest}.{besides}", version=version, oldest=oldest
-    )
+    message = f"Version {version} has expired; the oldest kept one is {oldest}.{besides}"
+    return NotFoundError(message, version=version, **{EXPIRED: oldest})

@@ -313,7 +313,9 @@ class _Found:
         """The segments that have such rows."""
         found = []
         for placed in self._candidates:
-            mask = self._scope.mask(placed, self._rewriter.read(placed, self._form, self._scope.columns))
+            rows = self._rewriter.read(placed, self._form, self._scope.columns)
+            with self._rewriter.reading(placed):  # a condition reads the segment by itself
+                mask = self._scope.mask(placed, rows)
             if mask.any():
                 found.append(_Touched(placed, mask))
         return found

@@ -76,16 +76,24 @@ class Rewriter:
 
     def _read(self, placed: PlacedSegment, own: TableForm, names: tuple[str, ...] | None = None) -> pa.Table:
         copy = placed.primary
-        with self._reading(placed):
+        with self.reading(placed):
             return self._stores[copy.tier].read(own.layout, copy, placed.segment.partition, Selection(names))
 
     @contextmanager
-    def _reading(self, placed: PlacedSegment) -> Iterator[None]:
+    def reading(self, placed: PlacedSegment) -> Iterator[None]:
+        """Name a segment that cannot be read in the block, or say that another process has moved it.
+
+        Raises:
+            OutpacedError: It was moved.
+            IntegrityError: It is damaged or gone.
+        """
         try:
             yield
         except IntegrityError as error:
             if not self._catalog.is_live_copy(placed.primary.copy_id):
                 raise moved_away(self._record.name, placed.segment.partition) from error
+            if "copy_id" in error.context:
+                raise
             raise damaged(self._record.name, placed, placed.primary, error) from error
 
     def without(self, placed: PlacedSegment, mask: Mask, staging: Staging) -> Rewrite:

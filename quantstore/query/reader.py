@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from quantstore.catalog.kept import EXPIRED
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter
 from quantstore.core.warn import warn_caller
 from quantstore.errors import (
     IntegrityError,
     InvalidInputError,
+    NotFoundError,
     PartialResultWarning,
     UnavailableError,
 )
@@ -284,7 +286,10 @@ class Reader:
         return pa.RecordBatchReader.from_batches(schema, held.batches(tables, schema))
 
     def _at_one_version(self, request: ReadRequest, action: Callable[[ReadRequest, Pin], _Made]) -> _Made:
-        """Run `action`, planning anew at the same version where segments moved away under it."""
+        """Run `action`, planning anew at the same version where segments moved away under it.
+
+        What was to be read at the newest version is read at the newest of now where that one has expired meanwhile.
+        """
         pin = Pin(self._version(request.as_of))
         for _ in range(REPLANS):
             try:
@@ -292,6 +297,10 @@ class Reader:
             except IntegrityError as error:
                 if not has_moved(self._catalog, error):
                     raise
+            except NotFoundError as error:
+                if request.as_of is not None or pin.version is None or EXPIRED not in error.context:
+                    raise
+                pin.version = None
         raise UnavailableError("Segments kept moving while they were read; try again.")
 
     def _version(self, as_of: Any) -> int | None:

@@ -35,8 +35,9 @@ class HistoryVerbs(Verbs):
         from quantstore.query.moment import version_of
 
         version = version_of(self.metadata_catalog, when, "when")
-        with self.metadata_catalog.view(version):  # refuses what has expired
-            return self._pinned_at(version)
+        pinned = self._pinned_at(version)
+        with self.metadata_catalog.view(version):  # refuses what expired before it was kept
+            return pinned
 
     def tag(self, name: str, version: Any = None) -> Tag:
         """Name a version; it does not expire while it has a name. Doing so again changes nothing.

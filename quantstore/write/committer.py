@@ -111,19 +111,29 @@ class Committer:
             if left < _ROUNDS - 1:
                 for operation in operations:
                     operation.refresh()
-            commits = [operation.prepare(staging) for operation in operations]
-            if write_id is not None:
-                commits = [replace(commit, write_id=write_id) for commit in commits]
-            if staging.is_dry:
-                return commits, [_proposed(commit) for commit in commits]
-            reach("write.copied")
-            staging.renew()
             try:
-                return commits, self._catalog.commits.write(staging.attempt, commits)
+                return self._tried(operations, staging, write_id)
             except OutpacedError:
                 if not left:
                     raise
         raise AssertionError  # the last round returns or raises
+
+    def _tried(
+        self, operations: Sequence[Operation], staging: Staging, write_id: str | None
+    ) -> tuple[list[WriteCommit], list[WriteOutcome]]:
+        """Prepare and commit once.
+
+        Raises:
+            OutpacedError: Another process changed or moved segments that were looked at.
+        """
+        commits = [operation.prepare(staging) for operation in operations]
+        if write_id is not None:
+            commits = [replace(commit, write_id=write_id) for commit in commits]
+        if staging.is_dry:
+            return commits, [_proposed(commit) for commit in commits]
+        reach("write.copied")
+        staging.renew()
+        return commits, self._catalog.commits.write(staging.attempt, commits)
 
     def _result(
         self, request: WriteRequest, commit: WriteCommit, outcome: WriteOutcome, *, is_dry: bool

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -81,6 +83,8 @@ def test_reads_within_reach_back_further_and_never_forward(filled):
         lambda store: store.expire("1d"),
         lambda store: store.maintain(),
         lambda store: store.undrop("t"),
+        lambda store: store.compact("t"),
+        lambda store: store.pin("t", "warm"),
         lambda store: store.table("t").rename("u"),
         lambda store: store.table("t").restore(1),
         lambda store: store.table("t").drop(),
@@ -209,3 +213,25 @@ def test_what_means_no_version_is_refused(filled, when, kind, message):
         filled.at(when)
     with pytest.raises(kind, match=message):
         filled.read("t", as_of=when)
+
+
+def test_another_process_keeps_what_it_looks_at_until_it_is_gone(filled, tmp_path):
+    filled.untag("paper-1")
+    code = (
+        "import sys, quantstore as qs\n"
+        "past = qs.open(sys.argv[1]).at(1)\n"
+        "print(len(past.read('t')), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "store")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "6\n"
+        assert filled.expire(before=4).kept == (1,)
+        filled.sweep(grace=0)
+        assert len(filled.read("t", as_of=1)) == 6
+        other.kill()
+        other.wait()
+        assert filled.expire(before=4).kept == ()
+    with pytest.raises(NotFoundError, match="Version 1 has expired"):
+        filled.read("t", as_of=1)

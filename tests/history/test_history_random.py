@@ -244,7 +244,8 @@ class Machine:
 
     def tag(self) -> None:
         kept = [version for version in self.versions if self.readable(version, None)]
-        name = f"tag {len(self.tags)}-{self.made}"
+        self.made += 1
+        name = f"tag {self.made}"
         self.tags[name] = self.chance.choice(kept)
         self.store.tag(name, self.tags[name])
 
