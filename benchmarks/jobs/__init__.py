@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobs import correct, opening, planning, publish, query, repeat, whole, write
+from jobs import append, correct, opening, planning, publish, query, repeat, whole, write
 
 if TYPE_CHECKING:
     from bench import Bench
     from job import Contender, Job
 
-GROUPS = (write, publish, correct, whole, query, repeat, opening, planning)
+GROUPS = (write, append, publish, correct, whole, query, repeat, opening, planning)
 ALL: list[Job] = [job for group in GROUPS for job in group.JOBS]
 
 
