@@ -273,6 +273,24 @@ def test_a_publication_that_fails_warns_and_the_write_stands(store, monkeypatch)
     assert store.publications()[0].problem == ""
 
 
+def test_a_warning_made_an_error_undoes_nothing(store, monkeypatch):
+    """It comes out of the write, whose rows are committed and stay whole."""
+    from quantstore.publish.projection import Projection
+
+    store.write(rows(0, 10), "trades", "cold")
+    store.publish()
+    monkeypatch.setattr(Projection, "bring_up_to_date", lambda *_, **__: 1 / 0)
+    with pytest.raises(PublicationWarning):
+        store.write(rows(10, 10), "trades", "cold")
+    with pytest.raises(PublicationWarning):
+        store.migrate("trades", "cold", "warm", where="id < 5")
+    monkeypatch.undo()
+    assert store.maintain(grace=0)
+    assert len(store.read("trades")) == 20
+    assert store.audit().ok
+    assert_published(store)
+
+
 def test_a_sweep_spares_what_the_last_snapshot_shows(store, monkeypatch):
     """As long as nothing newer is published, whatever the grace; and takes it afterwards."""
     from quantstore.publish.projection import Projection
