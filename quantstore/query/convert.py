@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RESULT_KINDS = ("pandas", "polars", "lazy", "arrow", "reader", "relation")
 _MANY_ROWS = 1_000_000
+_FEW_ROWS = 50_000
+"""So few are converted before other threads have woken up."""
 _MANY_CHUNKS = 256
 """Of so many pieces a frame is slower to work with than to join."""
 _HUGE_INTEGER = pa.decimal128(38, 0)
@@ -133,11 +135,13 @@ def to_pandas(table: pa.Table, dtype_backend: str | None, frame: Mapping[str, An
         result.columns = pd.Index(names)
         return result
     if dtype_backend == "pyarrow":
-        result = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+        result = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True, use_threads=len(table) > _FEW_ROWS)
     else:
         special = _special_columns(table, dtype_backend, frame)
         plain = table.drop_columns(list(special))
-        result = plain.to_pandas(ignore_metadata=True) if plain.num_columns else pd.DataFrame(index=range(len(table)))
+        threads = len(table) > _FEW_ROWS
+        columns = plain.to_pandas(ignore_metadata=True, use_threads=threads) if plain.num_columns else None
+        result = pd.DataFrame(index=range(len(table))) if columns is None else columns
         for position, name in enumerate(table.column_names):
             if name in special:
                 result.insert(position, name, _special(table.column(name), special[name]))
@@ -180,8 +184,9 @@ def _special(column: pa.ChunkedArray, dtype: Any) -> Any:
 
 def _as_written(result: pd.DataFrame, table: pa.Table, frame: Mapping[str, Any], done: set[str]) -> pd.DataFrame:
     """Bring columns whose dtype differs from the written one back to it where that loses nothing."""
+    found = dict(zip(result.columns, result.dtypes, strict=True))  # taking a column out of a frame takes longer
     for name, recorded in frame.get("dtypes", {}).items():
-        if name in done or name not in result.columns or str(result[name].dtype) == recorded:
+        if name in done or name not in found or str(found[name]) == recorded:
             continue
         if recorded == "object":
             result[name] = _objects(table.column(name))
