@@ -36,6 +36,7 @@ class TierAccessor:
         *,
         store: StoreLike | None = None,
         mode: str = "append",
+        where: str | None = None,
         time: str | None = None,
         symbol: str | None = None,
         key: str | Iterable[str] | None = None,
@@ -47,6 +48,7 @@ class TierAccessor:
         write_id: str | None = None,
         on_repeat: str = "skip",
         expected_version: int | None = None,
+        dry_run: bool = False,
     ) -> WriteResult:
         """Write the frame's rows into a tier; on return they are durable and visible.
 
@@ -55,6 +57,7 @@ class TierAccessor:
             tier: `hot`, `warm` or `cold`.
             store: A store or the place of one (made where it is missing); default `quantstore.default()`.
             mode: As for `HybridStorageManager.write`, and so are all other arguments.
+            where: SQL condition on the rows that `replace` takes away.
             time: Time column.
             symbol: Symbol column.
             key: Columns that identify a row.
@@ -66,6 +69,7 @@ class TierAccessor:
             write_id: Name of this write; a name seen before adds nothing.
             on_repeat: `skip`, `append` or `raise` where the same rows are in the table already.
             expected_version: Refuse unless the table was last changed by this version.
+            dry_run: Whether only to count what would be added and removed.
 
         Returns:
             Version, rows and segments; prints as one line.
@@ -80,6 +84,7 @@ class TierAccessor:
             table,
             tier,
             mode=mode,
+            where=where,
             time=time,
             symbol=symbol,
             key=key,
@@ -91,6 +96,7 @@ class TierAccessor:
             write_id=write_id,
             on_repeat=on_repeat,
             expected_version=expected_version,
+            dry_run=dry_run,
         )
 
     def info(self) -> FrameInfo:
@@ -113,6 +119,7 @@ class TierAccessor:
         frames: Mapping[str, Any] | None = None,
         as_of: Any = None,
         dtype_backend: str | None = None,
+        cache: bool = True,
         missing: str = "warn",
         max_bytes: int | str | None = "auto",
     ) -> Any:
@@ -131,6 +138,7 @@ class TierAccessor:
             frames: Frames that SQL may name as tables, by name.
             as_of: What the store knew then: a version, a tag, or an instant with a time of day.
             dtype_backend: For pandas: None, `pyarrow` or `numpy_nullable`.
+            cache: Whether an answer kept from before may be given, and this one be kept.
             missing: Where `tiers` leaves segments out: `warn`, `raise` or `ignore`.
             max_bytes: Largest result.
 
@@ -153,6 +161,7 @@ class TierAccessor:
             as_of=as_of,
             to=cls._to,
             dtype_backend=dtype_backend,
+            cache=cache,
             missing=missing,
             max_bytes=max_bytes,
         )

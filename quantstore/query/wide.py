@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from quantstore.core.render import counted
 from quantstore.errors import InvalidInputError
 from quantstore.query.convert import check_kind, convert
 from quantstore.query.memory import SizeLimit
@@ -120,8 +121,8 @@ def _ranked(column: pa.ChunkedArray, written: Sequence[str], table: str) -> tupl
     """Return each row's column number and the columns: those of the frame as written, then all others by name."""
     if column.null_count:
         raise InvalidInputError(
-            f"{column.null_count:,} rows of table {table!r} have no symbol, so no column to stand in; name symbols=, "
-            "or read the table as it is.",
+            f"Table {table!r} has {counted(column.null_count, 'row')} without a symbol, so no column to stand "
+            "in; name symbols=, or read the table as it is.",
             table=table,
         )
     if pa.types.is_dictionary(column.type):
@@ -149,8 +150,8 @@ def _refuse_twice(taken: Int64s, table: pa.Table, form: TableForm, value: str) -
     time = table.column(spec.time)[row].cast(pa.string()).as_py()
     symbol = table.column(spec.symbol)[row].as_py()
     raise InvalidInputError(
-        f"{len(lost):,} rows of table {spec.name!r} share time and symbol with another (such as {spec.time} {time}, "
-        f"{spec.symbol} {symbol!r}), and a cell of a wide frame holds one {value!r}; aggregate them in SQL first, such "
+        f"Table {spec.name!r} has {counted(len(lost), 'row')} with time and symbol of another (such as {spec.time} "
+        f"{time}, {spec.symbol} {symbol!r}), and a cell of a wide frame holds one {value!r}; aggregate them in SQL first, such "
         f"as last({value}), or correct them with mode='upsert'.",
         table=spec.name,
         symbol=symbol,

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from quantstore.core.names import nearest
+from quantstore.core.render import counted
 from quantstore.errors import InvalidInputError, MissingDependencyError
 from quantstore.rows.times import Int64s, as_numpy, time_ns
 
@@ -113,7 +114,7 @@ def _outside(
     first = column[int(np.flatnonzero(outside)[0])]
     shown = first.cast(pa.string()).as_py()
     return InvalidInputError(
-        f"Time column {name!r} of table {table!r} has {int(outside.sum()):,} values outside calendar "
+        f"Time column {name!r} of table {table!r} has {counted(int(outside.sum()), 'value')} outside calendar "
         f"{sessions.calendar!r}, which knows the sessions of {sessions.span}; the first is {shown}. Correct them, or "
         "give these rows a column 'trade_date' of their own.",
         table=table,

@@ -50,6 +50,15 @@ def reused_write_id(place):
     place.store.write(ticks(price=3.0), "trades", write_id="monday")
 
 
+def in_a_hundred_years():
+    return ticks().assign(ts=lambda df: df["ts"] + pd.DateOffset(years=100))
+
+
+def twice_in_a_cell(place):
+    place.store.write(ticks(), "trades", on_repeat="append")
+    place.store.table("trades").wide("price")
+
+
 def full_disk(place):
     disk = place.asked("small_disk")
     store = qs.open(disk.folder / "s")
@@ -190,6 +199,12 @@ SITUATIONS = {
     "a query that needs too much memory": no_memory,
     "no time column": writing(lambda: ticks().drop(columns="ts")),
     "several time columns": writing(lambda: ticks().assign(sent=ticks()["ts"]).rename(columns={"ts": "made"})),
+    "a calendar that does not exist": writing(ticks, calendar="XNYSE"),
+    "naive times and a calendar": writing(lambda: ticks(zone=None), calendar="XNYS"),
+    "times outside the calendar": writing(in_a_hundred_years, calendar="XNYS"),
+    "another grain or calendar than the table's": writing(ticks, "trades", grain="year"),
+    "columns of several levels": writing(lambda: pd.concat({"close": ticks(), "open": ticks()}, axis=1)),
+    "two rows for one cell of a wide frame": twice_in_a_cell,
     "a column twice": writing(doubled),
     "columns that look alike": writing(lambda: ticks().rename(columns={"size": "pricе"})),
     "columns missing or unknown": writing(lambda: ticks().rename(columns={"price": "prise"}), "trades"),

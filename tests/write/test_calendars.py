@@ -225,7 +225,7 @@ def test_dates_are_sessions_by_their_label(store):
     dates = pa.array(list(map(DAY, ["2026-01-09", "2026-01-10", "2026-01-12"])))
     store.write(pa.table({"ts": dates, "row": [0, 1, 2]}), "t", calendar="XNYS")
     assert stored_dates(store) == [DAY("2026-01-09"), DAY("2026-01-12"), DAY("2026-01-12")]
-    with pytest.raises(InvalidInputError, match=r"1 values outside calendar 'XNYS'.*2090-01-02"):
+    with pytest.raises(InvalidInputError, match=r"1 value outside calendar 'XNYS'.*2090-01-02"):
         store.write(pa.table({"ts": pa.array([DAY("2090-01-02")]), "row": [3]}), "t")
 
 
@@ -237,7 +237,7 @@ def test_a_stamp_outside_the_calendar_raises_and_changes_nothing(store, name, st
     with pytest.raises(InvalidInputError) as told:
         store.write(rows, "t", calendar=name)
     message = str(told.value)
-    assert f"1 values outside calendar '{name}'" in message
+    assert f"1 value outside calendar '{name}'" in message
     assert stamp[:10] in message
     assert "sessions of" in message
     assert "trade_date" in message

@@ -215,7 +215,9 @@ def test_any_column_of_a_long_table_reads_wide(store):
 def test_two_rows_for_one_cell_are_refused(store):
     rows = pd.DataFrame({"ts": pd.to_datetime(["2026-01-05"] * 3), "symbol": ["A", "B", "A"], "close": [1.0, 2.0, 3.0]})
     store.write(rows, "t")
-    with pytest.raises(InvalidInputError, match=r"1 rows of table 't' share time and symbol.*2026-01-05.*'A'.*upsert"):
+    with pytest.raises(
+        InvalidInputError, match=r"Table 't' has 1 row with time and symbol of another.*2026-01-05.*'A'.*upsert"
+    ):
         store.table("t").wide("close")
 
 
@@ -251,7 +253,7 @@ def test_what_cannot_be_wide_is_refused(store):
     with pytest.raises(InvalidInputError, match="not one of pandas, polars, arrow"):
         store.table("t").wide("close", to="reader")
     store.write(pd.DataFrame({"ts": days, "symbol": ["A", None], "x": [1, 2]}), "gaps")
-    with pytest.raises(InvalidInputError, match="1 rows of table 'gaps' have no symbol"):
+    with pytest.raises(InvalidInputError, match="Table 'gaps' has 1 row without a symbol"):
         store.table("gaps").wide("x")
 
 
