@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from data import ONE
+from data import FOUR, ONE
 from job import Contender, Job, Target
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ class Day:
         return self.changed
 
     def rewrite(self) -> pa.Table:
-        """Write the day's rows into another table."""
+        """Write all the day's rows into another table."""
         self._bench.own.fresh.write(self.rows, "again", self._tier, on_repeat="append")
-        return self.rows
+        return self.changed
 
     def bare(self) -> pa.Table:
-        """Write the day's rows into a bare file."""
+        """Write all the day's rows into a bare file."""
         self._bench.bare.write_ipc(self.rows)
-        return self.rows
+        return self.changed
 
 
 def upsert(tier: str) -> Callable[[Bench], list[Contender]]:
@@ -80,7 +80,7 @@ JOBS = [
     Job(
         f"upsert-{tier}",
         f"Upsert of one percent of a day in {tier}",
-        (ONE,),
+        (ONE, FOUR),
         upsert(tier),
         (Target("no more than the rewrite of the segments it touches", "time", 1.0, (REWRITE,)),),
         reads=False,
