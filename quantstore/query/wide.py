@@ -151,8 +151,8 @@ def _refuse_twice(taken: Int64s, table: pa.Table, form: TableForm, value: str) -
     symbol = table.column(spec.symbol)[row].as_py()
     raise InvalidInputError(
         f"Table {spec.name!r} has {counted(len(lost), 'row')} with time and symbol of another (such as {spec.time} "
-        f"{time}, {spec.symbol} {symbol!r}), and a cell of a wide frame holds one {value!r}; aggregate them in SQL first, such "
-        f"as last({value}), or correct them with mode='upsert'.",
+        f"{time}, {spec.symbol} {symbol!r}), and a cell of a wide frame holds one {value!r}; aggregate them in SQL "
+        f"first, such as last({value}), or correct them with mode='upsert'.",
         table=spec.name,
         symbol=symbol,
         time=time,
