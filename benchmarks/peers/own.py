@@ -127,7 +127,7 @@ class Own:
 def open_store(folder: Path) -> Any:
     """Open or make a store, without the line that says so."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        return qs.open(folder)
+        return qs.open(folder, cache="auto")
 
 
 def no_cache() -> dict[str, bool]:
