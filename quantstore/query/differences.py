@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,18 +14,37 @@ from quantstore.core.segment import SEQ
 from quantstore.errors import IntegrityError, UnavailableError
 from quantstore.query.assemble import RowFilter, assemble, unified
 from quantstore.query.held import REPLANS, Held, has_moved
-from quantstore.query.plan import Choice, Scan
+from quantstore.query.plan import Choice, Scan, older_forms
 from quantstore.rows.form import known_form
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import TableRecord
-    from quantstore.core.segment import PlacedSegment
     from quantstore.core.tier import Tier
+    from quantstore.rows.form import TableForm
     from quantstore.stores.base import SegmentStore
 
 CHANGE = "change"
 ADDED, REMOVED = "added", "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A table at one version.
+
+    Attributes:
+        record: The table; None where it was not there.
+        choices: Its segments, each with the copy to read.
+        older: Forms of those that were written before the table had its schema, by their schema ids.
+    """
+
+    record: TableRecord | None
+    choices: tuple[Choice, ...] = ()
+    older: Mapping[int, TableForm] = field(default_factory=dict)
+
+    def segments(self) -> frozenset[int]:
+        """Return the numbers of its segments."""
+        return frozenset(one.placed.segment.segment_id for one in self.choices)
 
 
 def differences(
@@ -59,11 +79,9 @@ def differences(
 def _differences(
     catalog: Catalog, stores: Mapping[Tier, SegmentStore], table_id: int, since: int, until: int
 ) -> pa.Table:
-    before, old = _state(catalog, table_id, since)
-    after, new = _state(catalog, table_id, until)
-    common = {one.segment.segment_id for one in old} & {one.segment.segment_id for one in new}
-    removed = _rows(stores, before, [one for one in old if one.segment.segment_id not in common])
-    added = _rows(stores, after, [one for one in new if one.segment.segment_id not in common])
+    before, after = _state(catalog, table_id, since), _state(catalog, table_id, until)
+    common = before.segments() & after.segments()
+    removed, added = _rows(stores, before, common), _rows(stores, after, common)
     gone, come = (np.zeros(0, np.int64) if one is None else one.column(SEQ).to_numpy() for one in (removed, added))
     parts = []
     for rows, own, other, kind in ((removed, gone, come, REMOVED), (added, come, gone, ADDED)):
@@ -73,26 +91,29 @@ def _differences(
             parts.append(kept.append_column(name, pa.array([kind] * kept.num_rows, pa.string())))
     if not parts:
         return pa.table({CHANGE: pa.array([], pa.string())})
-    known = after if after is not None else before
+    known = after.record if after.record is not None else before.record
     assert known is not None  # noqa: S101 - a part has its record
     return _in_order(parts, known.spec.time)
 
 
-def _state(catalog: Catalog, table_id: int, version: int) -> tuple[TableRecord | None, list[PlacedSegment]]:
+def _state(catalog: Catalog, table_id: int, version: int) -> _State:
     with catalog.view(version) as view:
         record = view.table_by_id(table_id)
-        return record, [] if record is None else view.segments(table_id)
+        if record is None:
+            return _State(None)
+        choices = tuple(Choice(one, one.primary) for one in view.segments(table_id))
+        return _State(record, choices, older_forms(view, record, choices) if choices else {})
 
 
-def _rows(
-    stores: Mapping[Tier, SegmentStore], record: TableRecord | None, placed: Sequence[PlacedSegment]
-) -> pa.Table | None:
-    """Return the rows of segments, own columns and `_seq`; None where the table had no columns yet."""
+def _rows(stores: Mapping[Tier, SegmentStore], state: _State, common: frozenset[int]) -> pa.Table | None:
+    """Return the rows of all but some segments, own columns and `_seq`; None where the table had no columns yet."""
+    record = state.record
     if record is None or record.schema is None:
         return None
     form = known_form(record)
     columns = tuple(dict.fromkeys([*form.visible.names, SEQ]))
-    scan = Scan(record, record.name, record.schema, EVERYTHING, tuple(Choice(one, one.primary) for one in placed))
+    choices = tuple(one for one in state.choices if one.placed.segment.segment_id not in common)
+    scan = Scan(record, record.name, record.schema, EVERYTHING, choices, older=state.older)
     tables = [table for table in assemble(scan, form, stores, RowFilter(), columns) if table.num_rows]
     schema = pa.schema([form.schema.field(name) for name in columns])
     return pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")

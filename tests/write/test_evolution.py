@@ -518,3 +518,16 @@ def test_pandas_nulls_in_a_small_integer_column_make_it_floating(store):
     store.write(frame.astype({"size": "int64"}), "large")
     with pytest.raises(InvalidInputError, match=r"astype\('Int64'\)"):
         store.write(gaps, "large")
+
+
+def test_changes_tell_of_rows_older_than_a_column(store):
+    """Rows that went after the columns changed are told as the table reads now, and as it read then."""
+    store.write(ticks(), "t", "cold")
+    store.write(ticks(day=6, size=pa.array([2**40] * 4), venue=pa.array(["X"] * 4)), "t")
+    table = store.table("t")
+    assert table.changes(0)["change"].tolist() == ["added"] * 8
+    store.delete("t", "size = 2 AND venue IS NULL")
+    gone = table.changes(2, to="arrow")
+    assert gone.column_names == [*store.table("t").schema.names, "change"]
+    assert gone.select(["size", "venue", "change"]).to_pylist() == [{"size": 2, "venue": None, "change": "removed"}]
+    assert table.changes(1)["change"].value_counts().to_dict() == {"added": 4, "removed": 1}
