@@ -175,7 +175,7 @@ class _Maker:
             if len(found) < len(chunks) or not all(one.has_null_count for one in found):
                 continue
             nulls[number] = sum(one.null_count for one in found)
-            bounds = _bounds(self._kinds.get(number), [one for one in found if one.has_min_max])
+            bounds = _bounds(self._kinds.get(number), found)
             if bounds[0] is not None:
                 lowest[number] = bounds[0]
             if bounds[1] is not None:
@@ -222,7 +222,10 @@ def _offset(group: pq.RowGroupMetaData) -> int:
 
 def _bounds(kind: type[IcebergType] | None, found: list[pq.Statistics]) -> tuple[bytes | None, bytes | None]:
     """Return the smallest and largest value of a column as Iceberg writes them, where it has any and they are known."""
-    if kind is None or not found:
+    # A footer leaves long texts out; floats without bounds are not numbers, which Iceberg's bounds leave out as well.
+    is_unsure = kind not in _FLOATING and any(one.num_values and not one.has_min_max for one in found)
+    found = [one for one in found if one.has_min_max]
+    if kind is None or not found or is_unsure:
         return None, None
     if kind in _WHOLE:
         form = _WHOLE[kind]

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from lake import cold_rows, iceberg_catalog, rows, seen_by_pyiceberg
+from lake import DAY, cold_rows, iceberg_catalog, rows, seen_by_pyiceberg
 
 import quantstore as qs
 from quantstore.errors import (
@@ -470,3 +470,19 @@ def test_statistics_let_readers_skip_files(store):
         everything = len(list(found.scan().plan_files()))
         some = len(list(found.scan(row_filter=f"ts < '{stamp.isoformat()}'").plan_files()))
         assert 0 < some < everything
+
+
+def test_texts_too_long_for_a_footer_are_found(store):
+    """Where a part of a file tells no bounds, those of its other parts say nothing of the whole."""
+    from pyiceberg.expressions import EqualTo
+
+    count = 300_000  # several row groups
+    notes = pa.array(["a"] * (count - 2) + ["y", "z" * 5000])
+    stamps = pa.array(range(DAY.value, DAY.value + count), pa.timestamp("ns", "UTC"))
+    store.write(pa.table({"ts": stamps, "note": notes}), "t", "cold")
+    store.publish("t")
+    with iceberg_catalog(store) as catalog:
+        table = catalog.load_table(("quantstore", "t"))
+        for note in ("a", "y", "z" * 5000):
+            found = table.scan(row_filter=EqualTo("note", note), selected_fields=("note",)).to_arrow()
+            assert found.num_rows == pc.sum(pc.equal(notes, note)).as_py()
