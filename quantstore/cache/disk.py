@@ -7,6 +7,7 @@ that a crash leaves damaged fails its checksum and counts for nothing. Any proce
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ _MARK = b"QSCACHE1"
 _HASH_BYTES = 16
 _SUFFIX = ".answer"
 _TEMPORARY = ".tmp"
+_OWN = re.compile(r"[0-9a-f]{40}(\.answer|-[0-9a-f]{32}\.tmp)")
 _ABANDONED_SECONDS = 3600.0
 _KEPT_SHARE = 0.8
 """How full the folder is after old answers were deleted."""
@@ -135,7 +137,7 @@ class DiskCache:
         found = []
         with suppress(OSError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.name.endswith((_SUFFIX, _TEMPORARY)):
+                if _OWN.fullmatch(entry.name):
                     with suppress(OSError):
                         status = entry.stat(follow_symlinks=False)
                         found.append((Path(entry.path), status.st_size, status.st_mtime))

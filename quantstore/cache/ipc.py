@@ -9,8 +9,8 @@ _MANY_CHUNKS = 8
 
 def frozen(table: pa.Table) -> bytes | None:
     """Return a table as a stream of Arrow messages; None where the format does not keep it as it is."""
-    if not table.num_columns:
-        return None
+    if not table.num_columns or (not table.num_rows and _has_dictionary(table.schema)):
+        return None  # categories are written with rows
     if max(column.num_chunks for column in table.columns) > _MANY_CHUNKS and not _has_dictionary(table.schema):
         table = table.combine_chunks()
     sink = pa.BufferOutputStream()

@@ -233,7 +233,8 @@ def _is_volatile(sql: str, tree: exp.Expression, engine: Engine) -> bool:
     text = _without_texts(sql)
     if _SAMPLE.search(text) or not _VOLATILE_WORDS.isdisjoint(word.casefold() for word in _WORD.findall(text)):
         return True
-    calls = {word.casefold() for word in _CALL.findall(text)}
+    called = _WORD if _UNCLEAR.search(sql) else _CALL  # a comment may stand between a name and its parenthesis
+    calls = {word.casefold() for word in called.findall(text)}
     if not calls.isdisjoint(_VOLATILE_CALLS):
         return True
     unknown = {one.name.casefold() for one in tree.find_all(exp.Anonymous)}

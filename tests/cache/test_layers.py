@@ -71,7 +71,7 @@ def test_disk_forgets_what_is_old_and_what_a_killed_process_left(tmp_path):
     cache.put("a" * 40, b"one")
     for path in tmp_path.iterdir():
         os.utime(path, (clock.now, clock.now))
-    left = tmp_path / "b.tmp"
+    left = tmp_path / f"{'b' * 40}-{'0' * 32}.tmp"
     left.write_bytes(b"half")
     os.utime(left, (clock.now - 4000, clock.now - 4000))
     stranger = tmp_path / "notes.txt"
@@ -81,6 +81,18 @@ def test_disk_forgets_what_is_old_and_what_a_killed_process_left(tmp_path):
     assert cache.get("a" * 40) is None
     DiskCache(tmp_path, 10**6, 500.0, clock=clock).put("c" * 40, b"two")
     assert {path.name for path in tmp_path.iterdir()} == {"c" * 40 + ".answer", "notes.txt"}
+
+
+def test_files_of_others_in_the_folder_stay(tmp_path):
+    """A folder that was called so before the store came keeps what it held, whatever that is called."""
+    for name in ("notes.tmp", "life.answer", f"{'a' * 40}.tmp"):
+        (tmp_path / name).write_text("not of the cache")
+        os.utime(tmp_path / name, (0, 0))
+    cache = DiskCache(tmp_path, 10**6, 500.0)
+    cache.put("a" * 40, b"one")
+    assert cache.size()[0] == 1
+    cache.clear()
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.tmp", "life.answer", f"{'a' * 40}.tmp"}
 
 
 def test_a_full_device_is_left_alone(tmp_path):
@@ -131,6 +143,13 @@ def test_a_table_comes_back_as_it_was_in_memory_that_cannot_be_written(table):
 
 def test_a_table_without_columns_is_not_kept():
     assert frozen(pa.table({})) is None
+
+
+def test_categories_of_no_rows_are_not_lost_by_being_kept():
+    """The format writes categories with rows, so that a table without any is not kept."""
+    column = pa.DictionaryArray.from_arrays(pa.array([], pa.int8()), pa.array(["low", "high"]), ordered=True)
+    assert frozen(pa.table({"x": column})) is None
+    assert frozen(pa.table({"x": pa.array([], pa.list_(column.type))})) is None
 
 
 def test_what_is_large_and_was_quick_is_not_kept(tmp_path):

@@ -120,6 +120,18 @@ def test_every_type_comes_back_from_the_cache_as_it_was_read(tmp_path):
             assert store.read(query, to="polars").equals(store.read(query, to="polars", cache=False))
 
 
+def test_categories_of_an_empty_answer_are_there_the_second_time_too(tmp_path):
+    """A day without rows has the table's ordered categories, however often it is asked for."""
+    grade = pd.Categorical(["low", "high"], categories=["low", "middle", "high"], ordered=True)
+    stamps = pd.date_range("2026-01-05T14:30Z", periods=2, freq="1min")
+    with qs.open(tmp_path / "graded", cache="auto") as store:
+        store.write(pd.DataFrame({"ts": stamps, "symbol": "A", "grade": grade}), "trades")
+        for _ in range(2):
+            none = store.read("trades", dates="2030-01-07")
+            assert none.empty
+            assert list(none["grade"].cat.categories) == ["low", "middle", "high"]
+
+
 def test_reading_other_kinds_of_results_still_works(cached):
     assert cached.read(QUERY, to="reader").read_all().num_rows == 3
     assert len(cached.read(QUERY, to="relation").fetchall()) == 3
@@ -153,6 +165,9 @@ def test_reading_other_kinds_of_results_still_works(cached):
         "SELECT count(*) AS n FROM duckdb_settings()",
         "SELECT count(*) AS n FROM information_schema.tables",
         "/* now() */ SELECT count(*) AS n FROM trades",
+        "SELECT random /* of what? */ () AS x FROM trades",
+        'SELECT "random"/**/() AS x FROM trades',
+        "SELECT random -- of what?\n () AS x, e'\\n' AS y FROM trades",
     ],
 )
 def test_what_depends_on_more_than_rows_is_never_kept(cached, query):
