@@ -144,7 +144,8 @@ def _insert_write(
             is_written=True,
             time=commit.spec.time,
             symbol=commit.spec.symbol,
-            key=json.dumps(commit.spec.key),
+            # A write planned before another gave the table its key knows of none.
+            **({"key": json.dumps(commit.spec.key)} if commit.spec.key else {}),
             **({} if commit.spec.grain is Grain.AUTO else {"grain": commit.spec.grain.value}),
         )
     )

@@ -32,8 +32,8 @@ def require_same_form(table: TableRecord, commit: WriteCommit) -> None:
         raise ConflictError(f"Table {table.name!r} exists already; use mode='append' or 'overwrite'.", table=table.name)
     known_before = commit.table_id == table.table_id
     _require_newest_form(table, commit)
-    same_spec = known_before or replace(table.spec, grain=commit.spec.grain) == commit.spec
-    if not same_spec:
+    same_spec = replace(table.spec, grain=commit.spec.grain) == commit.spec
+    if not (_same_columns(table, commit) if known_before else same_spec):
         raise ConflictError(
             f"Table {table.name!r} was given another form by a writer at the same time; write again.",
             table=table.name,
@@ -66,6 +66,15 @@ def _require_newest_form(table: TableRecord, commit: WriteCommit) -> None:
             "Write again.",
             table=table.name,
         )
+
+
+def _same_columns(table: TableRecord, commit: WriteCommit) -> bool:
+    """Whether a write goes by the columns its table goes by; another may have chosen them since it was planned."""
+    if table.schema is None or not (commit.rows or commit.removes_all):
+        return True
+    known, used = table.spec, commit.spec
+    same_key = known.key == used.key or not (known.key and used.key)
+    return (known.time, known.symbol) == (used.time, used.symbol) and same_key
 
 
 def same_grain(known: TableSpec, used: TableSpec) -> bool:
@@ -114,6 +123,7 @@ def require_scope(connection: Connection, table: TableRecord, commit: WriteCommi
     Raises:
         OutpacedError: A segment or its copies changed, or another one in scope has come.
     """
+    require_all_live(connection, table, commit.found)
     for rewrite in commit.rewrites:
         removed_version = require_unmoved(connection, table, rewrite.source)
         if removed_version is not None:

@@ -114,6 +114,7 @@ class WriteCommit:
         rewrites: Segments of which rows are removed.
         scope: What the rows removed were looked for by, or None: no segment that passes may have come since.
         planned_version: The version they were looked for at.
+        found: Segments that hold the rows looked for, those that stay as they are among them.
         changes_nothing: Whether the rows were found to be in the table as they are.
         expected_version: The table's `changed_version` the caller insists on, or None.
         must_create: Whether an existing table is a conflict.
@@ -132,6 +133,7 @@ class WriteCommit:
     rewrites: tuple[Rewrite, ...] = ()
     scope: SegmentFilter | None = None
     planned_version: int = 0
+    found: tuple[PlacedSegment, ...] = ()
     changes_nothing: bool = False
     expected_version: int | None = None
     must_create: bool = False

@@ -181,13 +181,18 @@ class Correction:
         full = self._full
         rewrites: tuple[Rewrite, ...] = ()
         wanted: SegmentFilter | None = None
+        places: tuple[PlacedSegment, ...] = ()
         version = self.incoming.version
         changes_nothing = False
-        is_known = self.incoming.is_known
-        if record is not None and record.schema is not None and self._scope is not None and not is_known:
+        scope = None if self.incoming.is_known else self._scope
+        if scope is not None and (record is None or record.schema is None):
+            with self._parts.catalog.view() as view:  # there are no rows, but another process may be adding some
+                wanted = scope.wanted(view)
+        elif scope is not None and record is not None:
             rewriter = self._parts.rewriter(record)
-            found = _Found(self._parts, record, self._scope, rewriter, self._form)
+            found = _Found(self._parts, record, scope, rewriter, self._form)
             version, wanted = found.version, found.wanted
+            places = tuple(one.placed for one in found.touched)
             touched, full = self._without_same(found.touched, rewriter)
             rewrites = tuple(rewriter.without(one.placed, one.mask, staging) for one in touched)
             changes_nothing = bool(self._full.num_rows) and not rewrites and not full.num_rows
@@ -201,6 +206,7 @@ class Correction:
             content=self._content,
             rewrites=rewrites,
             scope=wanted,
+            found=places,
             changes_nothing=changes_nothing,
         )
         lineage = commit.lineage
