@@ -89,6 +89,7 @@ class Transaction:
             write_id=self._write_id,
         )
         before = self._before(table)
+        _refuse_other_version(table, expected_version, before)
         if mode != "append" and before:
             raise _out_of_order(table, f"mode={mode!r}")
         operation = self._open(df, request, before[-1] if before else None, self._rows(before))
@@ -191,9 +192,26 @@ class _Combined:
             rewrites=first.rewrites,
             scope=first.scope,
             planned_version=first.planned_version,
+            found=first.found,
+            expected_version=next((one.expected_version for one in commits if one.expected_version is not None), None),
             changes_nothing=False,
             must_create=first.must_create,
             lineage={"steps": lineages} if lineages else {},
+        )
+
+
+def _refuse_other_version(table: str, expected: int | None, before: Sequence[Operation]) -> None:
+    """Refuse to expect a table at two versions in one commit.
+
+    Raises:
+        InvalidInputError: An earlier operation expects another one.
+    """
+    known = {operation.request.expected_version for operation in before} - {None, expected}
+    if expected is not None and known:
+        raise InvalidInputError(
+            f"expected_version={expected} of table {table!r}, but an earlier write of the same transaction expects "
+            f"{known.pop()}; all of them are made on one version.",
+            table=table,
         )
 
 

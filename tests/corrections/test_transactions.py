@@ -120,3 +120,26 @@ def test_a_transaction_that_did_nothing_makes_no_version(store):
         pass
     assert tx.results == []
     assert store.metadata_catalog.snapshot().version == 0
+
+
+def test_a_version_expected_by_the_first_of_two_writes_counts(store):
+    store.write(ticks("A"), "trades")
+    store.write(ticks("B"), "trades")
+
+    def block():
+        with store.transaction() as tx:
+            tx.write(ticks("C"), "trades", expected_version=1)
+            tx.write(ticks("D"), "trades")
+
+    with pytest.raises(ConflictError, match="is at version 2, not 1"):
+        block()
+    assert len(store.read("trades")) == 6
+
+
+def test_two_expected_versions_of_one_table_are_refused(store):
+    store.write(ticks("A"), "trades")
+    with store.transaction() as tx:
+        tx.write(ticks("B"), "trades", expected_version=1)
+        with pytest.raises(InvalidInputError, match="expects 1"):
+            tx.write(ticks("C"), "trades", expected_version=2)
+    assert len(store.read("trades")) == 6
