@@ -100,6 +100,10 @@ class View:
         """Return the names of all tables, sorted; of a version that has expired, those that holds keep."""
         return snapshots.table_names(self._connection, self.snapshot.version, self._readable)
 
+    def committed_ns(self, version: int) -> int:
+        """Return when a version was committed, nanoseconds since the epoch; 0 for the one that no commit made."""
+        return self._known.get(("committed", version), lambda: snapshots.committed_ns(self._connection, version))
+
     def schemas(self, schema_ids: frozenset[int]) -> dict[int, TableSchema]:
         """Return schemas by number."""
         return self._known.get(("schemas", schema_ids), lambda: forms.schemas_by_id(self._connection, schema_ids))

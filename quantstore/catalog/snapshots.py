@@ -52,6 +52,12 @@ def version_at(connection: Connection, instant_ns: int) -> int:
     return connection.execute(select(func.max(v.version)).where(v.committed_ns <= instant_ns)).scalar() or 0
 
 
+def committed_ns(connection: Connection, version: int) -> int:
+    """Return when a version was committed, nanoseconds since the epoch; 0 for the one that no commit made."""
+    v = schema.versions.c
+    return connection.execute(select(v.committed_ns).where(v.version == version)).scalar() or 0
+
+
 def table_names(connection: Connection, version: int, among: frozenset[int] | None = None) -> list[str]:
     """Return the names of all tables that existed at `version`, or of some of them, sorted."""
     n = schema.table_names.c

@@ -88,7 +88,7 @@ class Keys:
         """Return the key of a read; where a hint could leave rows out, where they lie counts too."""
         is_hinted = set(request.tiers) != set(ALL_TIERS)
         tiers = ([tier.value for tier in request.tiers], view.snapshot.generation) if is_hinted else ()
-        states = [_state(record) for record in records]
+        states = [_state(record, view.committed_ns(record.changed_version)) for record in records]
         text = repr((self._catalog.store_id, code(), tiers, states, parts))
         digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
         return Key(digest, {record.name: record.changed_version for record in records})
@@ -141,6 +141,9 @@ def _stamp(path: str) -> str:
     return f"{path}:{status.st_size}:{status.st_mtime_ns}"
 
 
-def _state(record: TableRecord) -> tuple[Any, ...]:
-    """Return what stands for the rows and the form of a table at one version."""
-    return record.table_id, record.name, record.changed_version, record.schema_id
+def _state(record: TableRecord, changed_ns: int) -> tuple[Any, ...]:
+    """Return what stands for the rows and the form of a table at one version.
+
+    When it was committed tells versions of the same number apart: a catalog that came back from a backup counts anew.
+    """
+    return record.table_id, record.name, record.changed_version, changed_ns, record.schema_id

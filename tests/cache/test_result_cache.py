@@ -627,6 +627,25 @@ def test_a_copied_store_with_other_rows_does_not_take_the_answers_of_the_first(t
             assert layer(store) is None
 
 
+def test_a_catalog_from_a_backup_does_not_take_the_answers_it_does_not_know(tmp_path):
+    """Once versions are counted anew, one of the same number holds other rows than the one that was lost."""
+    import shutil
+
+    catalog, backup = tmp_path / "s" / "catalog.sqlite", tmp_path / "backup.sqlite"
+    with qs.open(tmp_path / "s", cache="auto") as store:
+        store.write(ticks(10), "trades")
+    shutil.copy(catalog, backup)
+    for rows in (20, 30):
+        shutil.copy(backup, catalog)
+        with qs.open(tmp_path / "s", cache="auto") as store:
+            store.cache.disk_after_seconds = 0.0
+            assert store.write(ticks(rows), "trades", on_repeat="append").version == 2
+            for query in (QUERY, "trades"):
+                found = store.read(query)
+                assert layer(store) is None
+                assert (found["n"].sum() if query == QUERY else len(found)) == 10 + rows
+
+
 def test_a_forked_child_reads_on(cached):
     read_twice(cached, QUERY)
     pid = os.fork()
