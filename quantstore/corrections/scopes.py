@@ -13,7 +13,7 @@ from quantstore.catalog.segments import SegmentFilter
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE
 from quantstore.core.timerange import TimeRange
 from quantstore.errors import InvalidInputError
-from quantstore.rows.times import as_date, time_ns
+from quantstore.rows.times import Int64s, as_date, time_ns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -105,10 +105,12 @@ class KeyScope:
         self._keys = _keys(full, self.columns)
         self._refuse_ambiguous(form)
         spec = form.spec
+        self._time = spec.time if spec.time in self.columns else None
+        self._stamps = np.zeros(0, np.int64)
         time = TimeRange()
-        if spec.time in self.columns:
-            stamps = time_ns(full.column(spec.time), spec.name)
-            time = TimeRange(int(stamps.min()), int(stamps.max()) + 1)
+        if self._time is not None:
+            self._stamps = np.unique(time_ns(full.column(self._time), spec.name))
+            time = TimeRange(int(self._stamps[0]), int(self._stamps[-1]) + 1)
         self._wanted = SegmentFilter(
             time=time,
             symbols=_all_texts(self._keys[spec.symbol]) if spec.symbol in self.columns else None,
@@ -121,7 +123,19 @@ class KeyScope:
 
     def mask(self, placed: PlacedSegment, rows: pa.Table) -> Mask:  # noqa: ARG002 - the rows say it all
         """Return which rows of a segment have one of the keys."""
-        return _is_among(_keys(rows, self.columns), self._keys)
+        if self._time is None:
+            return _is_among(_keys(rows, self.columns), self._keys)
+        near = self._at_stamps(time_ns(rows.column(self._time), ""))
+        if len(near) > rows.num_rows // 2:
+            return _is_among(_keys(rows, self.columns), self._keys)
+        mask = np.zeros(rows.num_rows, np.bool_)
+        mask[near[_is_among(_keys(rows.take(pa.array(near)), self.columns), self._keys)]] = True
+        return mask
+
+    def _at_stamps(self, stamps: Int64s) -> Int64s:
+        """Return the rows at an instant of which the frame has a row; few, so that few keys are compared."""
+        at = np.minimum(np.searchsorted(self._stamps, stamps), len(self._stamps) - 1)
+        return np.flatnonzero(self._stamps[at] == stamps)
 
     def positions(self, rows: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Return for each row the number of the frame's row with its key; every row has one."""
