@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from quantstore.catalog.conflicts import moved_away, outpaced
+from quantstore.catalog.conflicts import outpaced
 from quantstore.catalog.records import Rewrite
 from quantstore.core.segment import SEQ, SEQ_VERSION_SHIFT, NewCopy, NewSegment
-from quantstore.errors import IntegrityError
-from quantstore.query.relations import damaged
+from quantstore.query.sources import reading
 from quantstore.rows.evolution import adapted, own_columns
 from quantstore.stores.base import Part, Selection
 from quantstore.write.partition import piece_stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import TableRecord
@@ -79,22 +77,9 @@ class Rewriter:
         with self.reading(placed):
             return self._stores[copy.tier].read(own.layout, copy, placed.segment.partition, Selection(names))
 
-    @contextmanager
-    def reading(self, placed: PlacedSegment) -> Iterator[None]:
-        """Name a segment that cannot be read in the block, or say that another process has moved it.
-
-        Raises:
-            OutpacedError: It was moved.
-            IntegrityError: It is damaged or gone.
-        """
-        try:
-            yield
-        except IntegrityError as error:
-            if not self._catalog.is_live_copy(placed.primary.copy_id):
-                raise moved_away(self._record.name, placed.segment.partition) from error
-            if "copy_id" in error.context:
-                raise
-            raise damaged(self._record.name, placed, placed.primary, error) from error
+    def reading(self, placed: PlacedSegment) -> AbstractContextManager[None]:
+        """Name a segment that cannot be read in the block, or say that another process has moved it."""
+        return reading(self._catalog, self._record.name, placed)
 
     def without(self, placed: PlacedSegment, mask: Mask, staging: Staging) -> Rewrite:
         """Write a segment's rows, but those in `mask`, and return the rewrite."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -13,14 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantstore.catalog.compactions import CompactedPiece, Compaction
-from quantstore.catalog.conflicts import moved_away
 from quantstore.core.failpoints import reach
-from quantstore.core.segment import ASSET_CLASS, NewCopy, NewSegment, Partition, PlacedSegment, SegmentStats
+from quantstore.core.segment import ASSET_CLASS, NewCopy, NewSegment, Partition, SegmentStats
 from quantstore.core.timerange import ALWAYS, TimeRange
 from quantstore.errors import IntegrityError, QuantStoreError
 from quantstore.query.assemble import concat
 from quantstore.query.memory import release_unused
-from quantstore.query.relations import damaged
+from quantstore.query.sources import reading
 from quantstore.rows.fingerprint import column_proofs
 from quantstore.rows.times import row_mask, time_ns
 from quantstore.stores.base import Part, Selection
@@ -152,20 +150,10 @@ class Merger:
         selection = replace(selection, whole_file=unit.is_whole)
         tables = []
         for placed in unit.segments[:1] if unit.is_whole else unit.segments:
-            with self._reading(placed):
+            with reading(self._catalog, self._record.name, placed):
                 copy = placed.primary
                 tables.append(self._stores[copy.tier].read(form.layout, copy, placed.segment.partition, selection))
         return concat(tables)
-
-    @contextmanager
-    def _reading(self, placed: PlacedSegment) -> Iterator[None]:
-        """Name a source that cannot be read, or say that another process has moved it away."""
-        try:
-            yield
-        except IntegrityError as error:
-            if not self._catalog.is_live_copy(placed.primary.copy_id):
-                raise moved_away(self._record.name, placed.segment.partition) from error
-            raise damaged(self._record.name, placed, placed.primary, error) from error
 
     def _write(self, merge: Merge, form: TableForm, table: pa.Table, files: Files) -> list[CompactedPiece]:
         """Write rows as one file, which may hold several partitions, and check that each reads back the same."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from quantstore.catalog.conflicts import moved_away
 from quantstore.catalog.records import Attempt, MovedPiece, MovedSegment, Receipt
 from quantstore.core.events import Progress, announce
 from quantstore.core.failpoints import reach
@@ -23,7 +21,7 @@ from quantstore.core.segment import SEQ, NewCopy, NewSegment, PlacedSegment, Seg
 from quantstore.core.tier import Tier
 from quantstore.errors import IntegrityError, QuantStoreError
 from quantstore.query.memory import release_unused
-from quantstore.query.relations import damaged
+from quantstore.query.sources import reading
 from quantstore.rows.fingerprint import column_proofs
 from quantstore.rows.times import row_mask, time_ns
 from quantstore.stores.base import Part
@@ -186,20 +184,8 @@ class Mover:
         placed = planned.placed
         form = self._form(placed.segment.schema_id)
         store = self._stores[placed.primary.tier]
-        with self._reading(placed):
+        with reading(self._catalog, self._record.name, placed):
             return store.read(form.layout, placed.primary, placed.segment.partition)
-
-    @contextmanager
-    def _reading(self, placed: PlacedSegment) -> Iterator[None]:
-        """Name a source that cannot be read, or say that another process has moved it away."""
-        try:
-            yield
-        except IntegrityError as error:
-            if not self._catalog.is_live_copy(placed.primary.copy_id):
-                raise moved_away(self._record.name, placed.segment.partition) from error
-            if "copy_id" in error.context:
-                raise
-            raise damaged(self._record.name, placed, placed.primary, error) from error
 
     def _cuts(self, planned: PlannedMove, table: pa.Table) -> list[_Cut]:
         if planned.is_certain:
@@ -215,7 +201,7 @@ class Mover:
         spec = self._form(planned.placed.segment.schema_id).spec
         mask = row_mask(time_ns(table.column(spec.time), spec.name), planned.time)
         if self._matching is not None:
-            with self._reading(planned.placed):
+            with reading(self._catalog, self._record.name, planned.placed):
                 mask &= np.isin(table.column(SEQ).to_numpy(), self._matching(planned.placed).to_numpy())
         return mask
 
