@@ -20,6 +20,8 @@ from quantstore.errors import (
 _HARDLY_ANY_BYTES = 256 * 1024
 _RESTORE = "Restore it from a backup, and leave the other files of the store where they are."
 _HEADER = b"SQLite format 3\0"
+_SMALLEST_DATABASE = 4096
+"""Bytes of a page, of which a catalog has one at least."""
 _CAUSES = (
     ("locked", UnavailableError, "is locked by another process that writes. Try again."),
     ("busy", UnavailableError, "is busy. Try again."),
@@ -73,13 +75,16 @@ def unreadable(path: Path, error: OSError) -> QuantStoreError:
 def refuse_foreign(path: Path) -> None:
     """Refuse a file that is no SQLite database; a small one would be taken for an empty database and overwritten.
 
+    Files that may be databases are left to SQLite. To open one here and close it again would let go of every lock that
+    this process has on it: another process would take itself for the last one, and delete the log of what was written.
+
     Raises:
         IntegrityError: Names the file.
         AccessDeniedError: This user may not read it.
     """
-    if not path.is_file():
-        return
     try:
+        if not path.is_file() or not 0 < path.stat().st_size < _SMALLEST_DATABASE:
+            return
         with path.open("rb") as file:
             start = file.read(len(_HEADER))
     except OSError as error:
