@@ -15,7 +15,8 @@ from job import Contender, Job, Target
 if TYPE_CHECKING:
     from bench import Bench
 
-REWRITE, IPC = "write of all the day's rows", "bare Arrow IPC + fsync of the day"
+REWRITE, WRITE = "read of the day and write of all its rows", "write of all the day's rows"
+IPC = "bare Arrow IPC + fsync of the day"
 KEY = ["symbol", "ts"]
 
 
@@ -51,6 +52,11 @@ class Day:
         return self.changed
 
     def rewrite(self) -> pa.Table:
+        """Read what an upsert of the day reads and write it all, into another table."""
+        self._bench.own.fresh.write(self._bench.own.fresh.read("ticks", to="arrow"), "again", self._tier)
+        return self.changed
+
+    def write(self) -> pa.Table:
         """Write all the day's rows into another table."""
         self._bench.own.fresh.write(self.rows, "again", self._tier, on_repeat="append")
         return self.changed
@@ -71,7 +77,7 @@ def upsert(tier: str) -> Callable[[Bench], list[Contender]]:
             return Contender(name, action, ready=lambda: day.changed, before=day.fill, after=own.drop_fresh)
 
         bare = Contender(IPC, day.bare, "pyarrow", ready=lambda: day.rows, after=bench.bare.drop)
-        return [made("quantstore", day.upsert), made(REWRITE, day.rewrite), bare]
+        return [made("quantstore", day.upsert), made(REWRITE, day.rewrite), made(WRITE, day.write), bare]
 
     return contenders
 

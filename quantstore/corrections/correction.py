@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from quantstore.catalog.records import UNCHANGED, Rewrite, TableRecord, WriteCommit
 from quantstore.catalog.segments import SegmentFilter
-from quantstore.core.segment import SEQ
-from quantstore.corrections.rewrite import Rewriter
+from quantstore.core.segment import ASSET_CLASS, SEQ
+from quantstore.corrections.rewrite import Rest, Rewriter, Unit, members, removed_of, units
 from quantstore.corrections.same import equal_rows
 from quantstore.corrections.scopes import ConditionScope, GroupScope, KeyScope, Mask, Scope
 from quantstore.errors import InvalidInputError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from quantstore.core.segment import PlacedSegment
     from quantstore.core.tier import Tier
     from quantstore.query.engine import Engine
+    from quantstore.rows.times import Int64s
     from quantstore.stores.base import SegmentStore
     from quantstore.write.append import Incoming
     from quantstore.write.request import WriteRequest
@@ -63,10 +64,17 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class _Touched:
-    """A segment of which the rows in `mask` go."""
+    """Segments of which the rows in `mask` go.
 
-    placed: PlacedSegment
+    Attributes:
+        unit: The segments.
+        mask: Which of their rows.
+        rows: Of these rows the columns that the scope looks at.
+    """
+
+    unit: Unit
     mask: Mask
+    rows: pa.Table
 
 
 class Delete:
@@ -99,7 +107,8 @@ class Delete:
         form = known_form(self._record)
         rewriter = self._parts.rewriter(self._record)
         found = _Found(self._parts, self._record, self._scope, rewriter, form)
-        rewrites = tuple(rewriter.without(one.placed, one.mask, staging) for one in found.touched)
+        rests = (Rest(one.unit, rewriter.read_all(one.unit), one.mask) for one in found.touched)
+        rewrites = rewriter.without(rests, staging)
         return WriteCommit(
             spec=form.spec,
             schema=form.stored(),
@@ -192,9 +201,10 @@ class Correction:
             rewriter = self._parts.rewriter(record)
             found = _Found(self._parts, record, scope, rewriter, self._form)
             version, wanted = found.version, found.wanted
-            places = tuple(one.placed for one in found.touched)
-            touched, full = self._without_same(found.touched, rewriter)
-            rewrites = tuple(rewriter.without(one.placed, one.mask, staging) for one in touched)
+            places = found.places
+            unchanged = _Unchanged(self._full)
+            rewrites = rewriter.without(self._rests(found.touched, rewriter, unchanged), staging)
+            full = unchanged.rest()
             changes_nothing = bool(self._full.num_rows) and not rewrites and not full.num_rows
         form = self._kept_as or self._form
         arrivals = Arrivals(staging, self._parts.stores[request.tier], request.tier, form, self._first)
@@ -262,43 +272,60 @@ class Correction:
     def _content(self) -> str:
         return _digest(self._form, self._full)
 
-    def _without_same(self, touched: list[_Touched], rewriter: Rewriter) -> tuple[list[_Touched], pa.Table]:
-        """Return what goes and what comes, without the rows that would come back as they are."""
-        full = self._full
+    def _rests(self, touched: list[_Touched], rewriter: Rewriter, unchanged: _Unchanged) -> Iterator[Rest]:
+        """Yield what is to stay of the units, and note which rows of the frame need not come."""
         if isinstance(self._scope, KeyScope):
-            return self._without_unchanged(touched, rewriter, self._scope)
-        return ([], full.slice(0, 0)) if self._is_same(touched, rewriter) else (touched, full)
+            yield from self._but_same_keys(touched, rewriter, self._scope, unchanged)
+        elif self._is_same(touched, rewriter):
+            unchanged.note(np.arange(self._full.num_rows))
+        else:
+            for one in touched:
+                yield Rest(one.unit, rewriter.read_all(one.unit), one.mask)
 
     def _is_same(self, touched: list[_Touched], rewriter: Rewriter) -> bool:
         """Whether the rows that go are, in the order they came in, those that come."""
-        if not touched or sum(int(one.mask.sum()) for one in touched) != self._full.num_rows:
+        if not touched or sum(one.rows.num_rows for one in touched) != self._full.num_rows:
             return False
-        gone = concat([rewriter.read(one.placed, self._form).filter(pa.array(one.mask)) for one in touched])
+        gone = concat(
+            [rewriter.adapted(rewriter.read_all(one.unit).filter(pa.array(one.mask)), self._form) for one in touched]
+        )
         gone = gone.take(pc.sort_indices(gone.column(SEQ)))
         return _digest(self._form, gone.select(self._full.column_names)) == self._content
 
-    def _without_unchanged(
-        self, touched: list[_Touched], rewriter: Rewriter, scope: KeyScope
-    ) -> tuple[list[_Touched], pa.Table]:
+    def _but_same_keys(
+        self, touched: list[_Touched], rewriter: Rewriter, scope: KeyScope, unchanged: _Unchanged
+    ) -> Iterator[Rest]:
         """Leave out the keys that have one row, which is the frame's."""
         full = self._full
-        found = [np.flatnonzero(one.mask) for one in touched]
-        old = [
-            rewriter.read(one.placed, self._form).take(pa.array(rows)) for one, rows in zip(touched, found, strict=True)
-        ]
-        at = [scope.positions(rows) for rows in old]
+        at = [scope.positions(one.rows) for one in touched]
         counts = np.bincount(np.concatenate([*at, np.zeros(0, np.int64)]), minlength=full.num_rows)
-        unchanged = np.zeros(full.num_rows, np.bool_)
-        kept = []
-        for one, rows, table, positions in zip(touched, found, old, at, strict=True):
-            same = equal_rows(table.select(full.column_names), full.take(pa.array(positions)))
+        for one, positions in zip(touched, at, strict=True):
+            rows = rewriter.read_all(one.unit)
+            gone = np.flatnonzero(one.mask)
+            old = rewriter.adapted(rows.take(pa.array(gone)), self._form)
+            same = equal_rows(old.select(full.column_names), full.take(pa.array(positions)))
             same &= counts[positions] == 1
-            unchanged[positions[same]] = True
+            unchanged.note(positions[same])
             mask = one.mask.copy()
-            mask[rows[same]] = False
+            mask[gone[same]] = False
             if mask.any():
-                kept.append(replace(one, mask=mask))
-        return kept, full.filter(pa.array(~unchanged)) if unchanged.any() else full
+                yield Rest(one.unit, rows, mask)
+
+
+class _Unchanged:
+    """The rows of a frame that are in the table as they are."""
+
+    def __init__(self, full: pa.Table) -> None:
+        self._full = full
+        self._mask = np.zeros(full.num_rows, np.bool_)
+
+    def note(self, positions: Int64s) -> None:
+        """Note rows by their numbers."""
+        self._mask[positions] = True
+
+    def rest(self) -> pa.Table:
+        """Return the other rows."""
+        return self._full.filter(pa.array(~self._mask)) if self._mask.any() else self._full
 
 
 class _Found:
@@ -312,18 +339,33 @@ class _Found:
             self.version = view.snapshot.version
             self.wanted = scope.wanted(view)
             candidates = view.segments(record.table_id, self.wanted)
-        self._candidates = [one for one in candidates if may_hold_symbol(one, self.wanted.symbols)]
+        self._units = units(one for one in candidates if may_hold_symbol(one, self.wanted.symbols))
 
     @cached_property
     def touched(self) -> list[_Touched]:
         """The segments that have such rows."""
+        return [touched for touched, _ in self._found]
+
+    @property
+    def places(self) -> tuple[PlacedSegment, ...]:
+        """The same, one by one."""
+        return tuple(placed for _, segments in self._found for placed in segments)
+
+    @cached_property
+    def _found(self) -> list[tuple[_Touched, list[PlacedSegment]]]:
         found = []
-        for placed in self._candidates:
-            rows = self._rewriter.read(placed, self._form, self._scope.columns)
-            with self._rewriter.reading(placed):  # a condition reads the segment by itself
-                mask = self._scope.mask(placed, rows)
-            if mask.any():
-                found.append(_Touched(placed, mask))
+        for unit in self._units:
+            # Of several segments the asset classes tell whose rows are whose.
+            columns = self._scope.columns if len(unit) == 1 else (*self._scope.columns, ASSET_CLASS)
+            rows = self._rewriter.read(unit, self._form, columns)
+            mask = np.zeros(rows.num_rows, np.bool_)
+            for placed in unit if self._scope.is_by_segment else unit[:1]:
+                with self._rewriter.reading(placed):  # a condition reads the segment by itself
+                    mask |= self._scope.mask(placed, rows)
+            mask &= members(unit, rows)
+            segments = [placed for placed, _ in removed_of(unit, rows, mask)]
+            if segments:
+                found.append((_Touched(unit, mask, rows.take(pa.array(np.flatnonzero(mask)))), segments))
         return found
 
 

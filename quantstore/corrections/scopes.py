@@ -27,7 +27,13 @@ Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 class Scope(Protocol):
-    """The rows that a correction takes away."""
+    """The rows that a correction takes away.
+
+    Attributes:
+        is_by_segment: Whether `mask` looks at one segment only, and not at every row it is given.
+    """
+
+    is_by_segment: bool
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -39,7 +45,7 @@ class Scope(Protocol):
         ...
 
     def mask(self, placed: PlacedSegment, rows: pa.Table) -> Mask:
-        """Return which rows of a segment go; `rows` has `columns` and `_seq`."""
+        """Return which rows go; `rows` has `columns` and `_seq`, and may be of other segments of the file, too."""
         ...
 
 
@@ -47,6 +53,7 @@ class ConditionScope:
     """The rows that meet a SQL condition."""
 
     columns: tuple[str, ...] = ()
+    is_by_segment = True
 
     def __init__(self, condition: Condition) -> None:
         self._condition = condition
@@ -67,6 +74,8 @@ class GroupScope:
         full: The frame's rows, with all columns but `_seq`.
         form: The table's form.
     """
+
+    is_by_segment = False
 
     def __init__(self, full: pa.Table, form: TableForm) -> None:
         symbol = form.spec.symbol
@@ -99,6 +108,8 @@ class KeyScope:
     Raises:
         InvalidInputError: A key is in the frame twice, or has an empty value.
     """
+
+    is_by_segment = False
 
     def __init__(self, full: pa.Table, form: TableForm, key: Sequence[str]) -> None:
         self.columns = tuple(key)
@@ -134,6 +145,9 @@ class KeyScope:
 
     def _at_stamps(self, stamps: Int64s) -> Int64s:
         """Return the rows at an instant of which the frame has a row; few, so that few keys are compared."""
+        if len(self._stamps) < len(stamps) // 4 and np.all(stamps[1:] >= stamps[:-1]):
+            starts, ends = (np.searchsorted(stamps, self._stamps, side) for side in ("left", "right"))
+            return _ranges(starts, ends)
         at = np.minimum(np.searchsorted(self._stamps, stamps), len(self._stamps) - 1)
         return np.flatnonzero(self._stamps[at] == stamps)
 
@@ -161,6 +175,13 @@ class KeyScope:
                 "an upsert needs one row per key. Drop the others first: df.drop_duplicates(key, keep='last').",
                 table=form.spec.name,
             )
+
+
+def _ranges(starts: Int64s, ends: Int64s) -> Int64s:
+    """Return the numbers from each start up to its end."""
+    lengths = ends - starts
+    before = np.cumsum(lengths) - lengths
+    return np.asarray(np.repeat(starts - before, lengths) + np.arange(int(lengths.sum())), np.int64)
 
 
 def _keys(table: pa.Table, columns: Sequence[str]) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from quantstore.catalog.compactions import CompactedPiece, Compaction
 from quantstore.core.failpoints import reach
-from quantstore.core.segment import ASSET_CLASS, NewCopy, NewSegment, Partition, SegmentStats
+from quantstore.core.segment import ASSET_CLASS, Partition
 from quantstore.core.timerange import ALWAYS, TimeRange
 from quantstore.errors import IntegrityError, QuantStoreError
 from quantstore.query.assemble import concat
@@ -26,6 +26,7 @@ from quantstore.write.locations import location
 from quantstore.write.order import in_store_order
 from quantstore.write.partition import Piece, contents, without_constants
 from quantstore.write.proof import find_difference
+from quantstore.write.shares import segments_of
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from quantstore.core.tier import Tier
     from quantstore.maintenance.merges import Merge, Unit
     from quantstore.rows.form import TableForm
-    from quantstore.stores.base import SegmentStore, Written
+    from quantstore.stores.base import SegmentStore
 
 _READ_AT_ONCE = 512
 
@@ -171,11 +172,11 @@ class Merger:
         reach("compact.copied")
         del ordered, piece
         found = []
-        for (partition, stats), copy in zip(held, _copies(merge.tier, store, made, held), strict=True):
-            problem = find_difference(store, form, partition, copy, stats, proofs[partition])
+        for new in segments_of(made, held, store, merge.tier):
+            problem = find_difference(store, form, new.partition, new.copy, new.stats, proofs[new.partition])
             if problem:
                 raise self._wrong(merge, problem)
-            found.append(CompactedPiece(NewSegment(partition, stats, copy), proofs[partition]))
+            found.append(CompactedPiece(new, proofs[new.partition]))
         return found
 
     def _wrong(self, merge: Merge, problem: str) -> IntegrityError:
@@ -210,24 +211,3 @@ def _proofs(
         mask = classes.is_null() if kind is None else pc.equal(classes, pa.scalar(kind, classes.type))
         found[partition] = column_proofs(table.filter(pc.fill_null(mask, False)))
     return found
-
-
-def _copies(
-    tier: Tier, store: SegmentStore, made: Written, held: Sequence[tuple[Partition, SegmentStats]]
-) -> Iterator[NewCopy]:
-    """Yield the copies in a file, each with its share of the bytes."""
-    total = sum(stats.rows for _, stats in held)
-    rows = 0
-    for _, stats in held:
-        before, rows = rows, rows + stats.rows
-        yield NewCopy(
-            tier=tier,
-            store=store.name,
-            location=made.location,
-            codec=store.capabilities.codec,
-            size_bytes=made.size_bytes * rows // total - made.size_bytes * before // total,
-            checksum=made.checksum,
-            seq_base=0,
-            sharers=len(held),
-            file_bytes=made.size_bytes if len(held) > 1 else None,
-        )

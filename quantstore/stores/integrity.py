@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import pyarrow as pa
 import xxhash
@@ -19,9 +19,35 @@ import xxhash
 from quantstore.errors import AccessDeniedError, IntegrityError, QuantStoreError, UnavailableError
 from quantstore.stores.files import CHECKSUM
 
+if TYPE_CHECKING:
+    from quantstore.core.segment import Copy
+
 _BUFFER_BYTES = 1 << 20
 _CLOCK_TICK_NS = 20_000_000
 """Longer than the steps in which file systems stamp files: a change within one of them leaves no trace."""
+
+
+def require_rows(table: pa.Table, rows: int, copy: Copy, *, exactly: bool = False) -> pa.Table:
+    """Return what a store gave of a copy, checked to be no less than it must be.
+
+    A file that is whole cannot lack rows; a store that breaks its promise, or a cache in front of it, can.
+
+    Args:
+        table: What was read.
+        rows: How many rows the copy holds of what was asked for.
+        copy: The copy.
+        exactly: Whether more is wrong, too.
+
+    Raises:
+        IntegrityError: Rows are missing.
+    """
+    if table.num_rows < rows or (exactly and table.num_rows > rows):
+        raise IntegrityError(
+            f"{copy.location} in store {copy.store!r} reads as {table.num_rows:,} rows where it holds {rows:,}.",
+            store=copy.store,
+            location=copy.location,
+        )
+    return table
 
 
 class Signature(NamedTuple):

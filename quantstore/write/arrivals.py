@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from quantstore.core.events import Progress, announce
-from quantstore.core.segment import SEQ, NewCopy, NewSegment, Partition, SegmentStats
+from quantstore.core.segment import SEQ, NewSegment, Partition, SegmentStats
 from quantstore.rows.evolution import adapted
 from quantstore.rows.fingerprint import ContentDigest
 from quantstore.stores.base import Part, Written
 from quantstore.write.conform import conform
 from quantstore.write.grain import with_grain
 from quantstore.write.partition import Piece, add_hidden, contents, split
+from quantstore.write.shares import segments_of
 
 if TYPE_CHECKING:
     from quantstore.core.tier import Tier
@@ -104,7 +105,7 @@ class Arrivals:
         ]
         files, held = self._write(full, pieces, parts)
         for piece, one, file in zip(pieces, held, files, strict=True):
-            self.segments += self._new_segments(piece, one, file)
+            self.segments += segments_of(file, one, self._store, self._tier, seq_start=piece.seq_start)
         self.rows += full.num_rows
         announce(Progress("write", self.form.spec.name, self.rows, None, "rows"))
 
@@ -123,28 +124,6 @@ class Arrivals:
             files = self._staging.write(self._store, layout, parts)
             digested.result()
             return files, [one.result() for one in pending]
-
-    def _new_segments(
-        self, piece: Piece, held: Sequence[tuple[Partition, SegmentStats]], file: Written
-    ) -> Iterator[NewSegment]:
-        """Yield the segments of a file, each with its share of the file's bytes."""
-        rows = 0
-        for partition, stats in held:
-            before, rows = rows, rows + stats.rows
-            total = piece.table.num_rows
-            copy = NewCopy(
-                tier=self._tier,
-                store=self._store.name,
-                location=file.location,
-                codec=self._store.capabilities.codec,
-                size_bytes=file.size_bytes * rows // total - file.size_bytes * before // total,
-                checksum=file.checksum,
-                seq_base=piece.seq_start,
-                is_relative=True,
-                sharers=len(held),
-                file_bytes=file.size_bytes if len(held) > 1 else None,
-            )
-            yield NewSegment(partition, stats, copy)
 
 
 def content_digest(form: TableForm) -> ContentDigest:
