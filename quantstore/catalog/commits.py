@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, Table, func, insert, select, update
 
 from quantstore.catalog import schema, snapshots
 from quantstore.catalog.attempts import commit_attempt, require_open
@@ -99,17 +100,35 @@ def _unchanged(connection: Connection, table: TableRecord | None, commit: WriteC
     require_same_table(table, commit)
     if table is None:
         return None
-    earlier = _find_replay(connection, table, commit) or _find_repeat(connection, table, commit)
-    if earlier is not None:
-        return earlier
-    require_same_form(table, commit)
-    require_version(table, commit.expected_version)
-    require_scope(connection, table, commit)
-    if commit.changes_nothing:
-        return WriteOutcome(table.changed_version, 0, 0, 0, replay_of=table.changed_version, is_repeat=True)
-    if table.schema is not None and not (commit.rows or commit.removes_all or commit.rewrites):
-        return WriteOutcome(table.changed_version, 0, 0, 0)
-    return None
+    replay = _find_replay(connection, table, commit)
+    if replay is not None:
+        return replay
+    outcome = _find_repeat(connection, table, commit)
+    if outcome is None:
+        require_same_form(table, commit)
+        require_version(table, commit.expected_version)
+        require_scope(connection, table, commit)
+        if commit.changes_nothing:
+            outcome = WriteOutcome(table.changed_version, 0, 0, 0, replay_of=table.changed_version, is_repeat=True)
+        elif table.schema is not None and not (commit.rows or commit.removes_all or commit.rewrites):
+            outcome = WriteOutcome(table.changed_version, 0, 0, 0)
+    if outcome is not None and commit.write_id is not None:
+        _note_idle(connection, table, commit)
+    return outcome
+
+
+def _note_idle(connection: Connection, table: TableRecord, commit: WriteCommit) -> None:
+    """Remember a named write that changes nothing, so that it changes nothing when it is sent again."""
+    connection.execute(
+        insert(schema.idle_writes),
+        {
+            "table_id": table.table_id,
+            "write_id": commit.write_id,
+            "operation": commit.operation,
+            "content": commit.content,
+            "version": table.changed_version,
+        },
+    )
 
 
 def _insert_write(
@@ -170,10 +189,10 @@ def _find_replay(connection: Connection, table: TableRecord, commit: WriteCommit
     """Return what the write with this write id did, or None where there was none."""
     if commit.write_id is None:
         return None
-    ch = schema.changes.c
-    row = connection.execute(
-        select(schema.changes).where(ch.table_id == table.table_id, ch.write_id == commit.write_id)
-    ).one_or_none()
+    row = _named(connection, schema.changes, table, commit.write_id)
+    idle = row is None
+    if row is None:
+        row = _named(connection, schema.idle_writes, table, commit.write_id)
     if row is None:
         return None
     if row.content != commit.content or row.operation != commit.operation:
@@ -183,7 +202,15 @@ def _find_replay(connection: Connection, table: TableRecord, commit: WriteCommit
             table=table.name,
             write_id=commit.write_id,
         )
+    if idle:
+        return WriteOutcome(row.version, 0, 0, 0, replay_of=row.version)
     return WriteOutcome(row.version, row.rows, row.deleted, row.segments, replay_of=row.version)
+
+
+def _named(connection: Connection, among: Table, table: TableRecord, write_id: str) -> Row[Any] | None:
+    """Return the write of a table that has a name."""
+    named = (among.c.table_id == table.table_id) & (among.c.write_id == write_id)
+    return connection.execute(select(among).where(named)).one_or_none()
 
 
 def _find_repeat(connection: Connection, table: TableRecord, commit: WriteCommit) -> WriteOutcome | None:

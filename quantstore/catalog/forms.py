@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, union_all
 
 from quantstore.catalog import schema
 from quantstore.core.table import TableSchema
@@ -28,9 +28,14 @@ def schemas_before(connection: Connection, table_id: int, schema_id: int) -> tup
 
 def schema_of_write(connection: Connection, table_id: int, write_id: str) -> TableSchema | None:
     """Return the schema a table had once the write called `write_id` was made; None where there was none."""
-    ch, s = schema.changes.c, schema.schemas
-    made = select(ch.version).where(ch.table_id == table_id, ch.write_id == write_id).scalar_subquery()
-    query = select(s).where(s.c.table_id == table_id, s.c.added_version <= made)
+    s = schema.schemas
+    made = union_all(
+        *(
+            select(among.c.version).where(among.c.table_id == table_id, among.c.write_id == write_id)
+            for among in (schema.changes, schema.idle_writes)
+        )
+    )
+    query = select(s).where(s.c.table_id == table_id, s.c.added_version <= made.scalar_subquery())
     row = connection.execute(query.order_by(s.c.added_version.desc()).limit(1)).one_or_none()
     return None if row is None else _schema(row)
 

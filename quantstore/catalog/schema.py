@@ -115,6 +115,17 @@ changes = Table(
     Index("changes_by_table", "table_id", "version"),
 )
 
+idle_writes = Table(
+    "idle_writes",
+    metadata,
+    Column("table_id", ForeignKey("tables.table_id"), primary_key=True),
+    Column("write_id", Text, primary_key=True),
+    Column("operation", String(16), nullable=False),
+    Column("content", Text),
+    Column("version", BigInteger, nullable=False),
+)
+"""Writes with a name that changed nothing, and the version that their table had."""
+
 segments = Table(
     "segments",
     metadata,

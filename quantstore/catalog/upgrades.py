@@ -57,7 +57,8 @@ def _keep_history(connection: Connection) -> None:
     if "pin_id" not in columns:
         connection.execute(text("ALTER TABLE copies ADD COLUMN pin_id BIGINT"))
         connection.execute(text("ALTER TABLE copies ADD COLUMN subset TEXT"))
-    for table in (schema.table_names, schema.tags, schema.holds, schema.pins, schema.publications):
+    added = (schema.table_names, schema.idle_writes, schema.tags, schema.holds, schema.pins, schema.publications)
+    for table in added:
         table.create(connection, checkfirst=True)
     for index in (*schema.copies.indexes, *schema.changes.indexes, *schema.segments.indexes):
         index.create(connection, checkfirst=True)

@@ -228,6 +228,33 @@ def test_a_retry_with_the_same_write_id_adds_nothing(store, mode):
     assert rows(store, "symbol = 'AAPL'").column("price").to_pylist() == [8.0, 9.0]
 
 
+@pytest.mark.parametrize("mode", ["replace", "upsert", "append"])
+@pytest.mark.filterwarnings("ignore::quantstore.errors.RepeatedWriteWarning")
+def test_a_named_write_that_changed_nothing_changes_nothing_when_it_is_sent_again(store, mode):
+    frame = ticks("AAPL", price=4.0)
+    store.write(frame, "t", key=["symbol", "ts"])
+    first = store.write(frame, "t", mode=mode, write_id="again")
+    assert first.replayed
+    store.delete("t", "symbol = 'AAPL'")
+    widened = ticks("MSFT").assign(venue="X")
+    newest = store.write(widened, "t").version
+    again = store.write(frame, "t", mode=mode, write_id="again")
+    assert (again.replayed, again.version, again.rows) == (True, first.version, 0)
+    with pytest.raises(ConflictError, match="again"):
+        store.write(ticks("AAPL", price=5.0), "t", mode=mode, write_id="again")
+    assert store.metadata_catalog.snapshot().version == newest
+    assert rows(store, "symbol = 'AAPL'").num_rows == 0
+
+
+def test_a_named_delete_that_found_nothing_finds_nothing_when_it_is_sent_again(store):
+    store.write(ticks("AAPL"), "t")
+    assert store.delete("t", "symbol = 'MSFT'", write_id="gone").deleted == 0
+    store.write(ticks("MSFT"), "t")
+    again = store.delete("t", "symbol = 'MSFT'", write_id="gone")
+    assert (again.replayed, again.deleted) == (True, 0)
+    assert rows(store, "symbol = 'MSFT'").num_rows == 4
+
+
 def test_expected_version_guards_corrections(store):
     store.write(both(), "t")
     store.write(ticks("IBM"), "t")
