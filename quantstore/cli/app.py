@@ -93,6 +93,22 @@ def show(options: argparse.Namespace) -> int:
     return DONE
 
 
+def create(options: argparse.Namespace) -> int:
+    """Make an empty table; its columns come with the first rows."""
+    with opened(options, create=True) as store:
+        table = store.create(
+            options.table,
+            time=options.time,
+            symbol=options.symbol,
+            key=options.key,
+            calendar=options.calendar,
+            grain=options.grain,
+            asset_class=options.asset_class,
+        )
+        show_result(options, {"table": table.name}, lambda made: f"made table {made['table']}")
+    return DONE
+
+
 def write(options: argparse.Namespace) -> int:
     """Write files into a table."""
     from quantstore.cli.sources import open_files
@@ -113,6 +129,7 @@ def write(options: argparse.Namespace) -> int:
             symbol=options.symbol,
             asset_class=options.asset_class,
             tz=options.tz,
+            wide=options.wide,
             write_id=options.write_id,
             on_repeat=options.on_repeat,
             dry_run=options.dry_run,
@@ -177,6 +194,24 @@ def audit(options: argparse.Namespace) -> int:
     return DONE if report.ok else PROBLEMS
 
 
+def fsck(options: argparse.Namespace) -> int:
+    """Check the whole store, and mend it on request."""
+    with opened(options, read_only=not options.repair) as store, progress_line():
+        report = store.fsck(repair=options.repair, deep=not options.shallow)
+    show_result(options, report.as_dict() if options.json else report, repr)
+    return DONE if report.ok else PROBLEMS
+
+
+def rebuild(options: argparse.Namespace) -> int:
+    """Make a lost or damaged catalog again."""
+    from quantstore import api
+
+    with progress_line():
+        found = api.rebuild(options.store, dry_run=options.dry_run, from_files=options.from_files, deep=options.deep)
+    show_result(options, {"ok": found.ok, **asdict(found)} if options.json else found, repr)
+    return DONE if found.ok else PROBLEMS
+
+
 def status(options: argparse.Namespace) -> int:
     """Show where the store is and what it holds."""
     from quantstore.cli.facts import store_facts
@@ -191,11 +226,14 @@ _COMMANDS: dict[str, Run] = {
     "demo": demo,
     "ls": ls,
     "show": show,
+    "create": create,
     "write": write,
     "query": query,
     "migrate": migrate,
     "sweep": sweep,
     "audit": audit,
+    "fsck": fsck,
+    "rebuild": rebuild,
     "status": status,
     "delete": history.delete,
     "compact": history.compact,

@@ -14,7 +14,7 @@ Run = Callable[[argparse.Namespace], int]
 _TIERS = ("hot", "warm", "cold")
 _EXITS = """exit codes:
   0    done
-  1    audit found problems
+  1    audit or fsck left problems, or rebuild could not bring back everything
   2    wrong usage, or input that cannot be accepted
   3    any other error
   130  interrupted"""
@@ -133,6 +133,27 @@ def _show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE")
 
 
+def _fsck(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repair", action="store_true", help="mend what can be mended safely")
+    parser.add_argument("--shallow", action="store_true", help="look at names and sizes only, read no contents")
+
+
+def _rebuild(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be had, change nothing")
+    parser.add_argument("--from-files", action="store_true", help="use the files of rows alone, not the journal")
+    parser.add_argument("--deep", action="store_true", help="read every file of rows, not only look for it")
+
+
+def _create(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE", help="its name")
+    parser.add_argument("--time", default="ts", metavar="COLUMN", help="time column (default: %(default)s)")
+    parser.add_argument("--symbol", metavar="COLUMN", help="symbol column")
+    parser.add_argument("--key", action="append", metavar="COLUMN", help="column of the table's key; repeatable")
+    parser.add_argument("--calendar", metavar="NAME", help="exchange whose sessions are the trade dates, such as XNYS")
+    parser.add_argument("--grain", default="auto", help="day, month, year or auto (default: %(default)s)")
+    parser.add_argument("--asset-class", metavar="NAME", help="asset class of rows that bring none")
+
+
 def _write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", help="made by the first write")
     parser.add_argument(
@@ -148,6 +169,7 @@ def _write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--symbol", metavar="COLUMN", help="symbol column of a new table")
     parser.add_argument("--asset-class", metavar="NAME", help="asset class of rows that bring none")
     parser.add_argument("--tz", metavar="ZONE", help="zone of a time column without one")
+    parser.add_argument("--wide", metavar="NAME", help="the files have a column per symbol; what their cells are")
     parser.add_argument("--write-id", metavar="ID", help="name of this write; a second write with it adds nothing")
     parser.add_argument(
         "--on-repeat", default="skip", help="rows that are there already: skip, append or raise (default: %(default)s)"
@@ -238,11 +260,14 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "demo": ("simulate a market, spread it over three tiers and query it", _demo),
     "ls": ("list the tables", _no_options),
     "show": ("show a table: columns, placement, versions", _show),
+    "create": ("make an empty table", _create),
     "write": ("write files into a table", _write),
     "query": ("answer a SQL query over all tiers", _query),
     "migrate": ("move rows of a table from one tier to another", _migrate),
     "sweep": ("delete bytes that nothing reaches", _sweep),
     "audit": ("read every copy back and prove every move again", _no_options),
+    "fsck": ("check everything an audit checks, and what is derived from it; mend it on request", _fsck),
+    "rebuild": ("make a lost or damaged catalog again from its journal, or from the files of rows", _rebuild),
     "status": ("show where the store is and what it holds", _no_options),
     "delete": ("delete the rows that meet a condition", _delete),
     "compact": ("merge small and overlapping segments into few sorted ones", _compact),

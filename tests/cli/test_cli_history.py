@@ -104,3 +104,25 @@ def test_publish(run):
     code, out, _ = run("publish", "trades")
     assert code == 0
     assert "trades at version 1" in out
+
+
+def test_a_table_with_sessions_wide_partitions_and_a_key_is_made_and_filled(run, tmp_path):
+    options = ("--time", "stamp", "--symbol", "symbol", "--key", "symbol", "--key", "stamp", "--grain", "month")
+    assert run("create", "futures", *options, "--calendar", "CMES")[:2] == (0, "made table futures\n")
+    (tmp_path / "f.csv").write_text("stamp,symbol,price\n2026-01-04T23:30:00Z,ES,1.5\n2026-01-30T16:00:00Z,ES,2.5\n")
+    assert run("write", "futures", "f.csv")[0] == 0
+    code, out, _ = run("query", "SELECT CAST(trade_date AS VARCHAR) AS d FROM futures ORDER BY stamp", "--to", "json")
+    assert [one["d"] for one in json.loads(out)] == ["2026-01-05", "2026-01-30"]
+    with qs.open("store") as store:
+        placed = store.table("futures").placement()
+    assert (len(placed), len(placed.trade_date.unique())) == (1, 1)
+    code, _, error = run("create", "futures")
+    assert (code, "exists already" in error) == (2, True)
+
+
+def test_a_file_with_a_column_for_each_symbol_becomes_rows(run, tmp_path):
+    (tmp_path / "close.csv").write_text("date,A,B\n2026-01-05,1.5,2.5\n2026-01-06,3.5,\n")
+    assert run("create", "daily", "--time", "date", "--symbol", "symbol")[0] == 0
+    assert run("write", "daily", "close.csv", "--wide", "close")[0] == 0
+    code, out, _ = run("query", "SELECT symbol, close FROM daily ORDER BY date, symbol", "--to", "json")
+    assert [(one["symbol"], one["close"]) for one in json.loads(out)] == [("A", 1.5), ("B", 2.5), ("A", 3.5)]
