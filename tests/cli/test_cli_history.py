@@ -124,5 +124,5 @@ def test_a_file_with_a_column_for_each_symbol_becomes_rows(run, tmp_path):
     (tmp_path / "close.csv").write_text("date,A,B\n2026-01-05,1.5,2.5\n2026-01-06,3.5,\n")
     assert run("create", "daily", "--time", "date", "--symbol", "symbol")[0] == 0
     assert run("write", "daily", "close.csv", "--wide", "close")[0] == 0
-    code, out, _ = run("query", "SELECT symbol, close FROM daily ORDER BY date, symbol", "--to", "json")
+    _, out, _ = run("query", "SELECT symbol, close FROM daily ORDER BY date, symbol", "--to", "json")
     assert [(one["symbol"], one["close"]) for one in json.loads(out)] == [("A", 1.5), ("B", 2.5), ("A", 3.5)]
