@@ -97,6 +97,25 @@ class DiskCache:
             return
         self._written(len(body))
 
+    def damaged(self) -> list[str]:
+        """Return the names of files that are not as they were written; nothing is changed."""
+        found = []
+        for path, _, _ in self._files():
+            if path.suffix != _SUFFIX:
+                continue
+            with suppress(OSError):
+                content, key = path.read_bytes(), path.stem
+                length = len(_MARK) + len(key) + _HASH_BYTES
+                if content[:length] != _head(key, content[length:]):
+                    found.append(path.name)
+        return found
+
+    def drop(self, name: str) -> None:
+        """Delete a file by its name."""
+        if _OWN.fullmatch(name) and not self._is_read_only:
+            with suppress(OSError):
+                (self.folder / name).unlink()
+
     def clear(self) -> None:
         """Delete everything, also what other processes have kept."""
         if not self._is_read_only:

@@ -21,12 +21,14 @@ from quantstore.catalog.database import Database
 from quantstore.catalog.expiry import Expiry
 from quantstore.catalog.garbage import Garbage
 from quantstore.catalog.history import History
+from quantstore.catalog.inspection import Inspection, State
 from quantstore.catalog.marks import Marks
 from quantstore.catalog.moves import Moves
 from quantstore.catalog.pins import Pins
 from quantstore.catalog.publications import Publications
 from quantstore.catalog.receipts import receipt_columns
 from quantstore.catalog.records import Change, Receipt, Snapshot, TableRecord
+from quantstore.catalog.repairs import Repairs
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter, count_segments, every_segment, find_segments
 from quantstore.core.clock import Clock, SystemClock
 from quantstore.core.segment import PlacedSegment
@@ -196,6 +198,7 @@ class Catalog:
         self.expiry = Expiry(database, self.clock)
         self.pins = Pins(database, self.clock)
         self.publications = Publications(database, self.clock)
+        self.repairs = Repairs(database, self.clock)
 
     @property
     def read_only(self) -> bool:
@@ -214,6 +217,14 @@ class Catalog:
             listeners.append(listener)
         elif listener in listeners:
             listeners.remove(listener)
+
+    def renew_journal(self, *, always: bool = False) -> bool:
+        """Make the journal durable, and begin a new one where it has become long; return whether that was done.
+
+        Args:
+            always: Whether to begin a new one in any case.
+        """
+        return self._database.renew_journal(always=always)
 
     def require_writable(self, verb: str) -> None:
         """Refuse what changes the store, where it may not be changed.
@@ -348,6 +359,14 @@ class Catalog:
             )
             for row in rows
         ]
+
+    def inspect(self, store_names: dict[Tier, str]) -> State:
+        """Return everything the catalog says, row by row, and where it contradicts itself.
+
+        Args:
+            store_names: Names of the stores by tier.
+        """
+        return Inspection(self._database).run(store_names)
 
     def close(self) -> None:
         """Write down what is still in memory and close the database."""

@@ -259,7 +259,7 @@ def _with_copies(condition: ColumnElement[bool]) -> Select[Any]:
 
 def _grouped(rows: Sequence[Any]) -> list[PlacedSegment]:
     return [
-        PlacedSegment(_segment(group[0]), tuple(sorted(map(_copy, group), key=_copy_rank)))
+        PlacedSegment(segment_of(group[0]), tuple(sorted(map(copy_of, group), key=_copy_rank)))
         for group in (list(some) for _, some in groupby(rows, key=lambda row: row.segment_id))
     ]
 
@@ -268,7 +268,8 @@ def _copy_rank(copy: Copy) -> tuple[bool, int]:
     return copy.role is not Role.PRIMARY, _TIER_RANK[copy.tier.value]
 
 
-def _segment(row: Any) -> Segment:
+def segment_of(row: Any) -> Segment:
+    """Return the segment in a row of the catalog."""
     return Segment(
         segment_id=row.segment_id,
         table_id=row.table_id,
@@ -288,7 +289,8 @@ def _segment(row: Any) -> Segment:
     )
 
 
-def _copy(row: Any) -> Copy:
+def copy_of(row: Any) -> Copy:
+    """Return the copy in a row of the catalog."""
     return Copy(
         copy_id=row.copy_id,
         segment_id=row.segment_id,

@@ -28,6 +28,10 @@ MIGRATE_OPTIONS = (
     Option(("--before",), "TIME", "only rows with an event time before this: a date, an instant or $name"),
     Option(("--dry-run",), "", "only say what would move"),
 )
+FSCK_OPTIONS = (
+    Option(("--repair",), "", "mend what can be mended safely"),
+    Option(("--shallow",), "", "look at names and sizes only"),
+)
 SWEEP_OPTIONS = (Option(("--grace",), "DURATION", "keep what was superseded more lately than this; default 1h"),)
 
 
@@ -207,6 +211,11 @@ def _audit(call: Call) -> Text:
     return Text(repr(report), report)
 
 
+def _fsck(call: Call) -> Text:
+    report = call.store.fsck(repair=call.given.has("repair"), deep=not call.given.has("shallow"))
+    return Text(repr(report), report)
+
+
 def _help(call: Call) -> Text:
     if not call.words:
         return Text(usage())
@@ -235,5 +244,6 @@ COMMANDS = {
     "migrate": Command(("TABLE", "FROM", "TO"), "move rows to another tier, verified", _migrate, MIGRATE_OPTIONS),
     "sweep": Command((), "delete bytes that nothing reaches any more", _sweep, SWEEP_OPTIONS),
     "audit": Command((), "read every copy and prove every move again", _audit),
+    "fsck": Command((), "check the whole store, and mend it on request", _fsck, FSCK_OPTIONS),
     "help": Command(("[SUBCOMMAND]",), "this list, or one subcommand in full", _help),
 }

@@ -114,11 +114,23 @@ class Lakehouse:
         """Return a table that is there."""
         return self._catalog.load_table((IDENTIFIER, name))
 
+    def peek(self, name: str) -> Table | None:
+        """Return a table as it is, nothing let go of; None where it cannot be opened."""
+        return self._load(name)
+
     def drop(self, name: str, table_id: int) -> None:
         """Take a table out of the catalog, and delete its metadata; its rows are the store's."""
         found = self._load(name)
         if found is not None and found.properties.get(TABLE_ID) == str(table_id):
             self._let_go(name, found.location())
+
+    def discard(self, name: str, table_id: int) -> None:
+        """Take a table out of the catalog, also where its metadata cannot be read."""
+        if self._load(name) is None:
+            with suppress(NoSuchTableError):
+                self._catalog.drop_table((IDENTIFIER, name))
+        else:
+            self.drop(name, table_id)
 
     def point(self, table: Table) -> None:
         """Write down which metadata file is the newest, for readers that look into the folder."""

@@ -65,7 +65,7 @@ _CONFLICTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """What a published table should be."""
 
     columns: PublishedColumns
@@ -137,6 +137,14 @@ class Projection:
         (done,) = self._listed(table_id)
         return done, *self._counts, self._split
 
+    def wanted(self, table_id: int) -> Wanted:
+        """Return what the published form of a table should be."""
+        return self._wanted(self._catalog.publications.state(table_id, self._root))
+
+    def records(self, files: Sequence[ColdFile], wanted: Wanted) -> list[DataFile]:
+        """Return what is to be said of files."""
+        return data_files(files, wanted.columns, wanted.schema, wanted.partitions)
+
     def _known(self, table_id: int) -> PublishedTable:
         """Return the record of a publication, which there is before any of it."""
         known = self._listed(table_id)
@@ -172,7 +180,7 @@ class Projection:
         reach("publish.pointed")
         return table
 
-    def _wanted(self, state: ColdState) -> _Wanted:
+    def _wanted(self, state: ColdState) -> Wanted:
         table = state.table
         if table.schema_id is None:
             raise UnsupportedError(f"Table {table.name!r} has no columns yet; write to it first.", table=table.name)
@@ -188,13 +196,13 @@ class Projection:
         if len(files) < len(state.segments):
             raise UnsupportedError(f"Table {table.name!r} has segments that share a file in cold.", table=table.name)
         partitions = PartitionValues(columns.schema, table.spec.grain)
-        return _Wanted(columns, iceberg_schema(columns.schema), partitions, files)
+        return Wanted(columns, iceberg_schema(columns.schema), partitions, files)
 
     def _commit(
         self,
         table: Table | None,
         state: ColdState,
-        wanted: _Wanted,
+        wanted: Wanted,
         listed: Listed,
         added: Sequence[ColdFile],
         removed: set[str],
@@ -210,9 +218,9 @@ class Projection:
             if table.schema() != schema:
                 if _is_promoted(table.schema(), schema):
                     stay = [file for path, file in wanted.files.items() if path not in {one.path for one in added}]
-                    renewed = {one.file_path: one for one in self._records(stay, wanted)}
+                    renewed = {one.file_path: one for one in self.records(stay, wanted)}
                 _change_columns(transaction, schema)
-        records = self._records(added, wanted)
+        records = self.records(added, wanted)
         reach("publish.planned")
         if records or listed or table is not None:
             stamp = {
@@ -226,9 +234,6 @@ class Projection:
         committed = transaction.commit_transaction()
         reach("publish.committed")
         return committed if table is not None else self._lake.load(state.table.name)
-
-    def _records(self, files: Sequence[ColdFile], wanted: _Wanted) -> list[DataFile]:
-        return data_files(files, wanted.columns, wanted.schema, wanted.partitions)
 
     def _record(self, state: ColdState, table: Table | None) -> None:
         """Note what was published; a sweep spares what was condemned later than that."""

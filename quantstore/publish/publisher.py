@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quantstore.core.warn import warn_caller
 from quantstore.errors import (
@@ -83,6 +83,50 @@ class Publisher:
         known = self._known()
         return self.publish([one.table for one in known]) if known else []
 
+    def differences(self, *, deep: bool = True) -> list[tuple[str, str]]:
+        """Return tables whose published form does not show what is in cold, each with what is wrong; changes nothing.
+
+        Args:
+            deep: Whether to compare what is said of each file with the file.
+        """
+        known = [one for one in self._known() if not one.is_dropped and one.snapshot_id]
+        if not known or not self._is_readable or find_spec("pyiceberg") is None:
+            return []
+        from quantstore.publish.differences import database_problem, difference
+        from quantstore.publish.projection import Projection
+
+        broken = database_problem(self.folder)
+        found = []
+        with self._lock:
+            for one in known:
+                projection = (
+                    Projection(self._catalog, self._open(), self._root, self._form, FORMAT) if not broken else None
+                )
+                told = broken or (projection and difference(self._open(), projection, one, deep=deep))
+                if told:
+                    found.append((one.table.name, told))
+        return found
+
+    def remake(self, set_aside: Callable[[Path, str, str], Any]) -> None:
+        """Publish every published table anew, from nothing.
+
+        Args:
+            set_aside: Keeps a damaged file, given its path, a name for it and a suffix.
+        """
+        from quantstore.publish.differences import DATABASE, database_problem
+
+        with self._lock:
+            if self._lake is not None:
+                self._lake.close()
+                self._lake = None
+            if database_problem(self.folder):
+                for path in sorted(self.folder.glob(f"{DATABASE}*")):
+                    set_aside(path, f"{FOLDER}/{path.name}", ".damaged")
+            for one in self._known():
+                if not one.is_dropped:
+                    self._open().discard(one.name, one.table.table_id)
+        self.repair()
+
     def unpublish(self, table: TableRecord) -> None:
         """Take a table out of the Iceberg catalog.
 
@@ -122,7 +166,15 @@ class Publisher:
 
     def catch_up(self) -> None:
         """Bring every published table up to date; what fails is warned of and stays to be done."""
-        for behind in [one for one in self._known() if one.lag]:
+        try:
+            lagging = [one for one in self._known() if one.lag]
+        except QuantStoreError as error:  # the commit before this stands, and its writer must not think it failed
+            warn_caller(
+                f"It could not be looked up which published tables lag: {error} `maintain` tries again.",
+                PublicationWarning,
+            )
+            return
+        for behind in lagging:
             try:
                 with self._lock:
                     self._catch_up(behind.table.table_id)

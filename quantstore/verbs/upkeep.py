@@ -11,14 +11,14 @@ from quantstore.verbs.base import Verbs
 
 if TYPE_CHECKING:
     from quantstore.catalog.records import Receipt
-    from quantstore.maintenance.audit import AuditReport
     from quantstore.maintenance.compacted import CompactionReport
+    from quantstore.maintenance.problems import AuditReport, FsckReport
     from quantstore.maintenance.sweep import SweepResult
     from quantstore.tiering.planner import ProposedMove
 
 
 class UpkeepVerbs(Verbs):
-    """migrate, compact, audit, sweep."""
+    """migrate, compact, audit, fsck, sweep."""
 
     def migrate(
         self,
@@ -103,9 +103,40 @@ class UpkeepVerbs(Verbs):
 
     def audit(self) -> AuditReport:
         """Read every copy from first to last byte, prove every move again, and report what is wrong."""
-        from quantstore.maintenance.audit import Auditor
+        from quantstore.maintenance.fsck import Checker
 
-        return Auditor(self.metadata_catalog, self._stores, self._form).run()
+        return Checker(self.metadata_catalog, self._stores, self._form).audit()
+
+    def fsck(self, repair: bool = False, *, deep: bool = True) -> FsckReport:
+        """Check everything an audit checks and what is derived from the rows, and mend what can be mended safely.
+
+        What is mended is proven: bytes by their checksum, rows by receipts of moves, statistics by the rows. Damaged
+        bytes and files that belong to nobody are moved to the folder `lost+found` beside the catalog, never deleted;
+        `repairs.jsonl` there keeps a record.
+
+        Args:
+            repair: Whether to mend; else nothing is changed.
+            deep: Whether to read contents; False looks at names and sizes only.
+
+        Returns:
+            What was found, mended and left; true where nothing wrong is left.
+
+        Raises:
+            AccessDeniedError: `repair`, and the store is open read-only.
+        """
+        from quantstore.cache.disk import DiskCache
+        from quantstore.maintenance.fsck import Fsck
+        from quantstore.query.answers import cache_folder
+
+        if repair:
+            self._require_writable("repair it")
+        catalog = self.metadata_catalog
+        kept = DiskCache(cache_folder(catalog.path), 1, 1, is_read_only=catalog.read_only)
+        with self._publisher.once():
+            report = Fsck(catalog, self._stores, self._form, self._publisher, kept, deep=deep).run(repair=repair)
+        if report.repairs:
+            self._cache.clear()
+        return report
 
     def sweep(self, grace: str | float | timedelta = "1h") -> SweepResult:
         """Delete bytes nothing reaches: copies superseded for longer than `grace`, leftovers of dead processes."""

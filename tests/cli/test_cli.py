@@ -369,11 +369,11 @@ def test_audit_names_the_damage_and_leaves_with_one(filled, run):
     victim.write_bytes(data)
     code, out, err = run("audit")
     assert (code, err) == (1, "")
-    assert "damaged" in out
+    assert "corrupt" in out
     assert "tier cold" in out
     report = json.loads(run("audit", "--json")[1])
     assert report["ok"] is False
-    assert [one["kind"] for one in report["problems"]] == ["damaged"]
+    assert [one["kind"] for one in report["problems"]] == ["corrupt"]
 
 
 def test_ls_show_and_status_agree_with_the_store(filled, run, ticks):

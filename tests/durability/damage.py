@@ -128,7 +128,8 @@ def answers(store: HybridStorageManager, root: str, tier: str) -> list[str]:
         if store.read(sql, to="arrow").column(0)[0].as_py() != ROWS:
             problems.append(f"{other} cannot be asked for in SQL")
     found = [(one.kind, one.table, one.partition, one.tier) for one in store.audit().problems]
-    if found != [("damaged", "trades", f"trade_date={day}/asset_class=FX", tier)]:
+    kind = "corrupt" if any(place.startswith(tier) for place in before[1]) else "missing"
+    if found != [(kind, "trades", f"trade_date={day}/asset_class=FX", tier)]:
         problems.append(f"audit reports {found}")
     if (placement(root), files_on_disk(root)) != before:
         problems.append("something was changed")

@@ -78,7 +78,7 @@ def test_beside_an_empty_catalog_every_file_is_reported_and_none_deleted(root, t
         assert store.sweep(grace=0).orphans == 0
         problems = store.audit().problems
     assert sorted(f"{one.tier}/{one.location}" for one in problems) == sorted(files)
-    assert {one.kind for one in problems} == {"unknown_file"}
+    assert {one.kind for one in problems} == {"orphaned"}
     assert files_on_disk(root) == files
 
 

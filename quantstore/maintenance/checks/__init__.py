@@ -1,0 +1,1 @@
+"""What a check looks at, one subject per module."""
