@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from quantstore.frames.hooks import install as _install_accessors
 
 if TYPE_CHECKING:
-    from quantstore.api import default, open, use
+    from quantstore.api import default, open, rebuild, use
     from quantstore.core.backend import StorageBackend
     from quantstore.core.tier import Tier
     from quantstore.errors import QuantStoreError
@@ -27,6 +27,7 @@ _PLACES = {
     "Tier": "quantstore.core.tier",
     "default": "quantstore.api",
     "open": "quantstore.api",
+    "rebuild": "quantstore.api",
     "use": "quantstore.api",
     "load_ipython_extension": "quantstore.notebook.extension",
     "unload_ipython_extension": "quantstore.notebook.extension",
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "default",
     "open",
+    "rebuild",
     "use",
 ]
 

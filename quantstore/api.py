@@ -8,11 +8,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from quantstore import config
+from quantstore.core.tier import ALL_TIERS
 from quantstore.errors import NotFoundError
 from quantstore.manager import HybridStorageManager
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
+    from quantstore.maintenance.rebuild import Rebuilt
     from quantstore.stores.base import SegmentStore
 
     Place = str | os.PathLike[str] | SegmentStore
@@ -78,6 +80,58 @@ def open(
         print(f"quantstore: made a new store at {settings.name}", file=sys.stderr)
     _remember(store)
     return store
+
+
+def rebuild(
+    target: str | os.PathLike[str] | None = None,
+    *,
+    dry_run: bool = False,
+    from_files: bool = False,
+    deep: bool = False,
+    catalog: str | os.PathLike[str] | None = None,
+    hot: Place | None = None,
+    warm: Place | None = None,
+    cold: Place | None = None,
+) -> Rebuilt:
+    """Make the catalog of a store again, where it is gone or damaged.
+
+    From its journal that is exact: every version, tag, pin and receipt is as it was. From the files of rows alone only
+    what they tell is had: the tables as they are at the newest version. The old catalog is moved aside, never deleted.
+    End every process that has the store open first.
+
+    Args:
+        target: The store, as for `open`.
+        dry_run: Whether only to return what would be done.
+        from_files: Whether to use the files of rows alone; for a store whose journal is gone, too.
+        deep: Whether to read every file of rows, and not only to look whether it is there and as long as it should be.
+        catalog: Place of the catalog, instead of the target's; likewise `hot`, `warm` and `cold`.
+        hot: Place of the hot store.
+        warm: Place of the warm store.
+        cold: Place of the cold store.
+
+    Returns:
+        What was found; true where nothing is known to be lost.
+
+    Raises:
+        NotFoundError: There is no store.
+        InvalidInputError: The catalog is whole.
+        IntegrityError: The journal has no whole base, or no file can be understood.
+        CapacityError: The disk is full.
+    """
+    from quantstore.catalog.opening import catalog_path
+    from quantstore.maintenance.rebuild import Rebuilder
+    from quantstore.manager import open_stores
+
+    settings = config.resolve(target, {"catalog": catalog, "hot": hot, "warm": warm, "cold": cold})
+    path = catalog_path(settings.parts["catalog"])
+    if not path.parent.is_dir():
+        raise NotFoundError(f"There is no store at {settings.name}.")
+    stores = open_stores({tier: settings.parts[tier.value] for tier in ALL_TIERS})
+    try:
+        return Rebuilder(path, stores, deep=deep).run(dry_run=dry_run, from_files=from_files)
+    finally:
+        for store in stores.values():
+            store.close()
 
 
 def default() -> HybridStorageManager:

@@ -61,7 +61,7 @@ class HybridStorageManager(
         from quantstore.query.answers import open_cache
         from quantstore.query.engine import Engine
 
-        self._stores = _open_stores({Tier.HOT: hot_store, Tier.WARM: warm_store, Tier.COLD: cold_store})
+        self._stores = open_stores({Tier.HOT: hot_store, Tier.WARM: warm_store, Tier.COLD: cold_store})
         catalog = _open_catalog(metadata_catalog, self._stores, read_only=read_only, create=create)
         self.hot_store, self.warm_store, self.cold_store = (self._stores[tier] for tier in ALL_TIERS)
         self.name = name or str(catalog.path.parent)
@@ -141,7 +141,12 @@ def _open_catalog(target: Any, stores: Mapping[Tier, SegmentStore], *, read_only
     return open_catalog(target, read_only=read_only, create=create, find_rows=find_rows)
 
 
-def _open_stores(targets: Mapping[Tier, Any]) -> dict[Tier, SegmentStore]:
+def open_stores(targets: Mapping[Tier, Any]) -> dict[Tier, SegmentStore]:
+    """Return the stores at places, by tier.
+
+    Raises:
+        InvalidInputError: Two of them overlap, or one cannot be a store.
+    """
     from quantstore.stores.registry import open_store
 
     stores = {tier: open_store(target, tier) for tier, target in targets.items()}

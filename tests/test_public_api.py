@@ -29,6 +29,7 @@ def test_the_package_offers_these_names():
         "__version__",
         "default",
         "open",
+        "rebuild",
         "use",
     ]
     for name in qs.__all__:

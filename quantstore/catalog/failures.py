@@ -18,7 +18,10 @@ from quantstore.errors import (
 )
 
 _HARDLY_ANY_BYTES = 256 * 1024
-_RESTORE = "Restore it from a backup, and leave the other files of the store where they are."
+_RESTORE = (
+    "Close the store everywhere and run `quantstore rebuild`, or restore it from a backup; leave the other files of "
+    "the store where they are."
+)
 _HEADER = b"SQLite format 3\0"
 _SMALLEST_DATABASE = 4096
 """Bytes of a page, of which a catalog has one at least."""

@@ -11,6 +11,7 @@ from typing import Any
 from quantstore.catalog.catalog import Catalog
 from quantstore.catalog.failures import exists
 from quantstore.catalog.file_systems import refuse_network
+from quantstore.catalog.journal_files import bases, folder_of, logs
 from quantstore.core.folders import make_folder, missing_folders
 from quantstore.core.space import disk_full
 from quantstore.errors import (
@@ -22,6 +23,8 @@ from quantstore.errors import (
 )
 
 FILE_NAME = "catalog.sqlite"
+_EMPTY_LOG_BYTES = 200
+"""More than the first line of a log takes, and less than any line after it."""
 _SUFFIXES = {".sqlite", ".sqlite3", ".db"}
 
 
@@ -50,7 +53,7 @@ def open_catalog(
     makes = create and not read_only
 
     def check_new() -> None:
-        rows = None if find_rows is None else find_rows()
+        rows = (None if find_rows is None else find_rows()) or _journal_of(path)
         if rows is not None:
             raise _lost(path, rows)
 
@@ -86,6 +89,13 @@ def catalog_path(target: Any) -> Path:
     return path if is_file or (path.suffix and not is_folder) else path / FILE_NAME
 
 
+def _journal_of(path: Path) -> str | None:
+    """Return the journal of a catalog that changed ever; None where there is none."""
+    folder = folder_of(path)
+    written = any(log.stat().st_size > _EMPTY_LOG_BYTES for log in logs(folder).values())
+    return str(folder) if written or any(base.number for base in bases(folder)) else None
+
+
 def _make_folder(folder: Path, check: Callable[[], None]) -> None:
     try:
         missing_folders(folder)
@@ -107,7 +117,8 @@ def _not_made(folder: Path, error: OSError) -> QuantStoreError:
 def _lost(path: Path, rows: str) -> IntegrityError:
     return IntegrityError(
         f"The catalog {path} is gone, and files of rows are still there ({rows}). No new one is made, as it would know "
-        "nothing of them. Bring the catalog back from a backup, or start anew in an empty folder.",
+        "nothing of them. Run `quantstore rebuild`, bring the catalog back from a backup, or start anew in an empty "
+        "folder.",
         path=str(path),
         location=rows,
     )

@@ -63,6 +63,7 @@ class Verbs:
         """Return the jobs of `maintain` after expiry, each with the name of its verb, in the order they run."""
         steps = [(name, getattr(self, name)) for name in ("compact", "refresh_pins") if hasattr(self, name)]
         steps.append(("publish", self._publisher.repair))
+        steps.append(("journal", lambda: "a new base" if self.metadata_catalog.renew_journal() else None))
         name = "sweep"
         return [*steps, (name, partial(getattr(self, name), grace))]
 

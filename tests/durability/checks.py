@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from workload import DAY_NS, FIRST_DAY_NS, IDS_PER_WRITE, TABLES, TIERS, ids_of, lifecycle, open_store, rows_of
 
+import quantstore
 from quantstore.errors import NotFoundError
 from quantstore.manager import HybridStorageManager
 
@@ -37,6 +38,8 @@ def check_store(
     """
     warnings.simplefilter("error")
     pa.set_cpu_count(1)  # the files are tiny: handing them to threads costs more than reading them
+    rebuild_lost(root)
+    repair_harmed(root)
     check_catalog(root)
     with open_store(root) as store:
         state = check_rows(store, acceptable)
@@ -55,6 +58,23 @@ def check_store(
         version = store.metadata_catalog.snapshot().version
     assert open_attempts(root) == 0
     return {"state": state, "version": version}
+
+
+def repair_harmed(root: str) -> None:
+    """Mend what was damaged on purpose by a process that was killed before it had mended it itself."""
+    harmed = Path(root) / "harmed"
+    if harmed.exists():
+        with open_store(root) as store:
+            report = store.fsck(repair=True)
+            assert report.ok, report
+        harmed.unlink()
+
+
+def rebuild_lost(root: str) -> None:
+    """Make the catalog again where a rebuild was stopped before it did, or where it was damaged on purpose."""
+    catalog = Path(root) / "catalog.sqlite"
+    if not catalog.exists() or catalog.stat().st_size < 4096:
+        assert quantstore.rebuild(root)
 
 
 def check_published(store: HybridStorageManager) -> None:

@@ -34,9 +34,12 @@ from workload import (
     shrink,
 )
 
+import quantstore
 from quantstore.core import failpoints
 from quantstore.manager import HybridStorageManager
 
+HARMED = "harmed"
+"""A file of this name in the store's folder says that a file was damaged on purpose and is not mended yet."""
 CALL = "/a place that does not exist/"
 """Opening a file below it tells whoever traces the system calls which operation comes next."""
 
@@ -173,8 +176,40 @@ def scenario(root: str, journal: str, counts: str | None = None) -> None:
         store.migrate("trades", "cold", "hot")
         store.sweep(grace=0)
         _change_tables(store, version, lines)
+        for _ in range(2):
+            harm_and_repair(store, Path(root))
+        for _ in range(2):
+            store.metadata_catalog.renew_journal(always=True)
+    for _ in range(2):
+        rebuild(root)
     if counts is not None:
         Path(counts).write_text(json.dumps(passed))
+
+
+def rebuild(root: str) -> None:
+    """Lose the catalog where it is there, and make it again; what the stores hold then is as before."""
+    for name in ("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"):
+        damaged = Path(root) / name
+        if damaged.exists():
+            damaged.write_bytes(b"no database")
+    quantstore.rebuild(root)
+
+
+def harm_and_repair(store: HybridStorageManager, root: Path) -> None:
+    """Damage a file whose rows have an extra copy, move another one elsewhere, and let both be mended."""
+    with store.pin("trades", "hot"):
+        (root / HARMED).touch()
+        placed = store.table("trades").placement()
+        warm = placed[(placed["tier"] == "warm") & (placed["role"] == "primary")]["location"].iloc[0]
+        cold = placed[(placed["tier"] == "cold") & (placed["role"] == "primary")]["location"].iloc[0]
+        damaged = root / "warm" / warm
+        content = bytearray(damaged.read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged.chmod(0o644)
+        damaged.write_bytes(content)
+        (root / "cold" / cold).rename(root / "cold" / "elsewhere.parquet")
+        assert store.fsck(repair=True)
+        (root / HARMED).unlink()
 
 
 def _change_tables(store: HybridStorageManager, version: int, lines: Journal) -> None:
