@@ -27,6 +27,8 @@ def equal_rows(left: pa.Table, right: pa.Table) -> Mask:
 
 def _equal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> Mask:
     left, right = _plain(left), _plain(right)
+    if pa.types.is_null(left.type) and pa.types.is_null(right.type):
+        return np.ones(len(left), np.bool_)
     if pa.types.is_nested(left.type) or left.type != right.type:
         return np.asarray(_hashes(left) == _hashes(right))
     both_null = pc.and_(pc.is_null(left), pc.is_null(right))

@@ -130,7 +130,7 @@ class Committer:
         if write_id is not None:
             commits = [replace(commit, write_id=write_id) for commit in commits]
         if staging.is_dry:
-            return commits, [_proposed(commit) for commit in commits]
+            return commits, [self._proposed(commit) for commit in commits]
         reach("write.copied")
         staging.renew()
         return commits, self._catalog.commits.write(staging.attempt, commits)
@@ -160,10 +160,12 @@ class Committer:
             widened=dict(commit.widened) if outcome.evolved else {},
         )
 
-
-def _proposed(commit: WriteCommit) -> WriteOutcome:
-    """Return what a commit would do."""
-    deleted = sum(rewrite.removed for rewrite in commit.rewrites)
-    segments = len(commit.segments) + sum(len(rewrite.rest) for rewrite in commit.rewrites)
-    evolves = commit.evolves and bool(commit.rows or commit.removes_all or commit.rewrites)
-    return WriteOutcome(commit.planned_version, commit.rows, deleted, segments, evolved=evolves)
+    def _proposed(self, commit: WriteCommit) -> WriteOutcome:
+        """Return what a commit would do."""
+        deleted = sum(rewrite.removed for rewrite in commit.rewrites)
+        if commit.removes_all and commit.table_id is not None:
+            with self._catalog.view() as view:
+                deleted += sum(one.segment.stats.rows for one in view.segments(commit.table_id))
+        segments = len(commit.segments) + sum(len(rewrite.rest) for rewrite in commit.rewrites)
+        evolves = commit.evolves and bool(commit.rows or commit.removes_all or commit.rewrites)
+        return WriteOutcome(commit.planned_version, commit.rows, deleted, segments, evolved=evolves)

@@ -318,6 +318,24 @@ def test_a_dry_run_changes_nothing(store):
     assert store.tables() == ["t"]
 
 
+def test_a_dry_run_of_an_overwrite_counts_the_rows_that_would_go(store):
+    store.write(both(), "t")
+    preview = store.write(ticks("AAPL"), "t", mode="overwrite", dry_run=True)
+    assert (preview.rows, preview.deleted) == (4, 8)
+    assert store.write(ticks("AAPL"), "new", mode="overwrite", dry_run=True).deleted == 0
+
+
+def test_an_upsert_compares_rows_whose_column_never_held_anything(store):
+    nothing = pa.nulls(4)
+    frame = pa.Table.from_pandas(ticks("AAPL")).append_column("note", nothing)
+    store.write(frame, "t", key=["ts", "symbol"])
+    with pytest.warns(RepeatedWriteWarning):
+        assert store.write(frame, "t", mode="upsert").replayed
+    changed = pa.Table.from_pandas(ticks("AAPL", rows=2, price=5.0)).append_column("note", nothing.slice(0, 2))
+    result = store.write(changed, "t", mode="upsert")
+    assert (result.rows, result.deleted) == (2, 2)
+
+
 def test_a_read_only_store_refuses_corrections(store, tmp_path):
     store.write(both(), "t")
     with qs.open(Path(store.name), read_only=True) as reader:
