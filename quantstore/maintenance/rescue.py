@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from quantstore.core.render import counted
 from quantstore.core.segment import Copy, PlacedSegment, Segment, SegmentStats
@@ -74,6 +75,7 @@ class Rescue:
         ]
         for one, copy in twins:
             yield from self._read(one, copy, f"the superseded copy in {copy.tier.value} ({copy.location})")
+        yield from self._itself()
         yield from self._merged()
 
     def _read(self, segment: Segment, copy: Copy, told: str) -> Iterator[Rescued]:
@@ -94,6 +96,29 @@ class Rescue:
         except (QuantStoreError, pa.ArrowException, OSError, ValueError):
             return None
         return table
+
+    def _itself(self) -> Iterator[Rescued]:
+        """Yield the rows of the copy's own file, where it can be read and a receipt can prove every value.
+
+        Either the checksum on record is wrong, or a byte that holds no value is. Only of files whose pages have
+        checksums: other damage could end the process that reads it.
+        """
+        copy, segment, grounds = self._copy, self._placed.segment, self._grounds
+        path = grounds.path(copy.tier, copy.location)
+        has_receipt = copy.copy_id in grounds.state.receipts
+        if path is None or path.suffix != ".parquet" or not has_receipt or not path.is_file():
+            return
+        actual, size = grounds.checksum_of(path), grounds.size_of(copy.tier, copy.location)
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for number in range(file.num_row_groups):
+                    file.read_row_group(number)
+        except (pa.ArrowException, OSError, ValueError):
+            return
+        if actual is not None and size is not None:
+            file_bytes = None if copy.file_bytes is None else size
+            probe = replace(copy, checksum=actual, size_bytes=size, file_bytes=file_bytes)
+            yield from self._read(segment, probe, "its own values, each of which a receipt proves")
 
     def _merged(self) -> Iterator[Rescued]:
         """Yield the rows of the segments that a compaction or split made this one of, where these are still there.

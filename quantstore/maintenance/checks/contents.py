@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +91,6 @@ class CopyChecks:
             what = f"{copy.location} is whole and has {size} bytes, the catalog says {wanted}"
             yield self._finding("misregistered", placed, copy, what, rows.outlook, rows)
             return
-        proven = None if actual is None else self._proven_otherwise(placed, copy, actual, size)
-        if proven is not None:
-            yield proven
-            return
         told = str(error) if error is not None else f"{copy.location} has {size} bytes instead of {wanted}"
         is_wrong_place = self._is_another(copy, actual)
         if is_wrong_place:
@@ -112,29 +107,6 @@ class CopyChecks:
             for placed in self._grounds.state.segments
             for other in placed.copies
         )
-
-    def _proven_otherwise(self, placed: PlacedSegment, copy: Copy, actual: str, size: int) -> Finding | None:
-        """Return the finding that only the checksum is wrong, where a receipt proves every value of the bytes."""
-        receipt = self._grounds.state.receipts.get(copy.copy_id)
-        if receipt is None or actual == copy.checksum:
-            return None
-        corrections: list[tuple[str, str, int, str, Any]] = [("copies", "copy_id", copy.copy_id, "checksum", actual)]
-        wanted = copy.size_bytes if copy.file_bytes is None else copy.file_bytes
-        if size != wanted:
-            corrections.append(("copies", "copy_id", copy.copy_id, "size_bytes", size))
-        probe = replace(copy, checksum=actual, size_bytes=size, file_bytes=None if copy.file_bytes is None else size)
-        form = self._grounds.form(placed.segment.schema_id)
-        try:
-            table = self._grounds.stores[copy.tier].read(form.layout, probe, placed.segment.partition)
-            if column_proofs(table) != receipt.columns:
-                return None
-        except _READING:
-            return None
-        rows = CorrectRows(self._grounds, tuple(corrections))
-        what = (
-            f"every value in {copy.location} is that of receipt {receipt.receipt_id}, its checksum in the catalog not"
-        )
-        return self._finding("misregistered", placed, copy, what, rows.outlook, rows)
 
     def _of_content(self, placed: PlacedSegment, copy: Copy, path: str) -> Iterator[Finding]:
         """Yield what is wrong with a copy whose checksum is right."""
@@ -201,7 +173,7 @@ class CopyChecks:
             mend = Restore(self._grounds, placed, copy, is_readable=True)
             yield self._finding("corrupt", placed, copy, what, *mend.outlook(WAYS_OUT))
             return
-        wrong_version = self._wrong_versions(placed, table)
+        wrong_version = self._wrong_versions(placed, copy, table)
         if wrong_version:
             mend = Restore(self._grounds, placed, copy, is_readable=True)
             yield self._finding("misregistered", placed, copy, wrong_version, *mend.outlook(WAYS_OUT))
@@ -219,11 +191,11 @@ class CopyChecks:
             mend = Restore(self._grounds, placed, copy, is_readable=True)
             yield self._finding("corrupt", placed, copy, "rows are out of order", *mend.outlook(WAYS_OUT))
 
-    def _wrong_versions(self, placed: PlacedSegment, table: pa.Table) -> str:
+    def _wrong_versions(self, placed: PlacedSegment, copy: Copy, table: pa.Table) -> str:
         """Return that rows bear versions that did not write to the table before the segment was added; or nothing."""
         segment = placed.segment
         seq = table.column(SEQ).to_numpy()
-        self.spans.append(SeqSpan.of(placed, seq))
+        self.spans.append(SeqSpan.of(placed, copy, seq))
         versions = np.unique(seq >> SEQ_VERSION_SHIFT)
         known = self._grounds.state.table_versions.get(segment.table_id, set())
         strange = [int(one) for one in versions if one > segment.added_version or int(one) not in known]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from quantstore.catalog.inspection import REBUILD
 from quantstore.core.segment import SEQ
 from quantstore.errors import QuantStoreError
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from quantstore.catalog.inspection import Flaw
-    from quantstore.core.segment import PlacedSegment
     from quantstore.maintenance.checks.grounds import Grounds
     from quantstore.rows.times import Int64s
 
@@ -71,14 +72,17 @@ def _is_spare(grounds: Grounds, flaw: Flaw) -> bool:
 def doubled_rows(grounds: Grounds, spans: Sequence[SeqSpan]) -> Iterator[Finding]:
     """Yield segments that hold rows of another one at the same version."""
 
-    def read(placed: PlacedSegment) -> Int64s:
-        form = grounds.form(placed.segment.schema_id)
-        copy = placed.primary
-        store, wanted = grounds.stores[copy.tier], Selection(columns=(SEQ,))
-        found: Int64s = store.read(form.layout, copy, placed.segment.partition, wanted).column(SEQ).to_numpy()
+    def read(span: SeqSpan) -> Int64s:
+        segment = span.placed.segment
+        form = grounds.form(segment.schema_id)
+        store, wanted = grounds.stores[span.copy.tier], Selection(columns=(SEQ,))
+        try:
+            found: Int64s = store.read(form.layout, span.copy, segment.partition, wanted).column(SEQ).to_numpy()
+        except QuantStoreError:  # given up since it was checked
+            return np.zeros(0, np.int64)
         return found
 
     for first, second, rows in doubled(spans, read):
         table = grounds.table_name(first.segment.table_id)
         what = f"{rows:,} of its rows are in segment {first.segment.segment_id}, too"
-        yield Finding.of_copy("duplicated", table, second, second.primary, what, _REMEDY)
+        yield Finding.of_copy("duplicated", table, second, None, what, _REMEDY)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from quantstore.core.segment import PlacedSegment
+    from quantstore.core.segment import Copy, PlacedSegment
     from quantstore.rows.times import Int64s
 
 MOST_ROWS = 1 << 22
@@ -23,22 +23,24 @@ class SeqSpan:
 
     Attributes:
         placed: The segment.
+        copy: The copy of it that was read.
         low: Smallest.
         high: Largest.
     """
 
     placed: PlacedSegment
+    copy: Copy
     low: int
     high: int
 
     @classmethod
-    def of(cls, placed: PlacedSegment, seq: Int64s) -> SeqSpan:
+    def of(cls, placed: PlacedSegment, copy: Copy, seq: Int64s) -> SeqSpan:
         """Return the span of a segment's rows."""
-        return cls(placed, int(seq.min()), int(seq.max())) if len(seq) else cls(placed, 0, -1)
+        return cls(placed, copy, int(seq.min()), int(seq.max())) if len(seq) else cls(placed, copy, 0, -1)
 
 
 def doubled(
-    spans: Iterable[SeqSpan], read: Callable[[PlacedSegment], Int64s]
+    spans: Iterable[SeqSpan], read: Callable[[SeqSpan], Int64s]
 ) -> Iterator[tuple[PlacedSegment, PlacedSegment, int]]:
     """Yield pairs of segments of a table that share rows at some version, and how many.
 
@@ -46,7 +48,7 @@ def doubled(
 
     Args:
         spans: Of segments, several times the same where several copies were read.
-        read: Returns the `_seq` of a segment's rows.
+        read: Returns the `_seq` of the rows of a copy.
     """
     tables: dict[int, dict[int, SeqSpan]] = {}
     for span in spans:
@@ -73,7 +75,7 @@ def _overlapping(spans: Sequence[SeqSpan]) -> Iterator[list[SeqSpan]]:
 
 
 def _shared(
-    group: Sequence[SeqSpan], read: Callable[[PlacedSegment], Int64s]
+    group: Sequence[SeqSpan], read: Callable[[SeqSpan], Int64s]
 ) -> Iterator[tuple[PlacedSegment, PlacedSegment, int]]:
     rows = sum(one.placed.segment.stats.rows for one in group)
     low, high = min(one.low for one in group), max(one.high for one in group)
@@ -88,14 +90,14 @@ def _shared(
 
 
 def _pairs(
-    group: Sequence[SeqSpan], start: int, stop: int, read: Callable[[PlacedSegment], Int64s]
+    group: Sequence[SeqSpan], start: int, stop: int, read: Callable[[SeqSpan], Int64s]
 ) -> Iterator[tuple[int, int]]:
     """Yield, for each row in a window that two segments have at one version, their places in the group."""
     columns: list[list[Any]] = [[], [], [], []]
     for place, span in enumerate(group):
         if span.high < start or span.low >= stop:
             continue
-        own = read(span.placed)
+        own = read(span)
         own = own[(own >= start) & (own < stop)]
         segment = span.placed.segment
         end = _FOREVER if segment.removed_version is None else segment.removed_version
