@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, func, insert, select, update
 
 from quantstore.catalog import schema, snapshots
 from quantstore.catalog.attempts import commit_attempt, require_open
@@ -29,6 +29,19 @@ from quantstore.core.tier import Tier
 from quantstore.errors import ConflictError, InvalidInputError
 
 _MAX_ROWS_PER_COMMIT = 2**32
+_LIVE = (
+    select(schema.changes)
+    .where(schema.changes.c.table_id == bindparam("table"), schema.changes.c.is_live)
+    .order_by(schema.changes.c.version.desc())
+    .limit(1)
+)
+_REPEAT = _LIVE.where(schema.changes.c.content == bindparam("wanted"))
+_REPEATS = _LIVE.where(schema.changes.c.content.in_(bindparam("wanted", expanding=True)))
+_NAMED = {
+    among.name: select(among).where(among.c.table_id == bindparam("table"), among.c.write_id == bindparam("wanted"))
+    for among in (schema.changes, schema.idle_writes)
+}
+_CHANGED = update(schema.tables).where(schema.tables.c.table_id == bindparam("table"))
 
 
 class Commits:
@@ -155,19 +168,12 @@ def _insert_write(
         segment_id = insert_segment(connection, table_id, form, new, version, None, attempt)
         insert_copy(connection, segment_id, new.copy, version, now)
     _end_repeats(connection, table_id, {one for rewrite in commit.rewrites for one in rewrite.versions})
-    connection.execute(
-        update(schema.tables)
-        .where(schema.tables.c.table_id == table_id)
-        .values(
-            changed_version=version,
-            is_written=True,
-            time=commit.spec.time,
-            symbol=commit.spec.symbol,
-            # A write planned before another gave the table its key knows of none.
-            **({"key": json.dumps(commit.spec.key)} if commit.spec.key else {}),
-            **({} if commit.spec.grain is Grain.AUTO else {"grain": commit.spec.grain.value}),
-        )
-    )
+    changed = {"changed_version": version, "is_written": True, "time": commit.spec.time, "symbol": commit.spec.symbol}
+    if commit.spec.key:  # a write planned before another gave the table its key knows of none
+        changed["key"] = json.dumps(commit.spec.key)
+    if commit.spec.grain is not Grain.AUTO:
+        changed["grain"] = commit.spec.grain.value
+    connection.execute(_CHANGED, {"table": table_id, **changed})
     insert_change(
         connection,
         version,
@@ -209,21 +215,16 @@ def _find_replay(connection: Connection, table: TableRecord, commit: WriteCommit
 
 def _named(connection: Connection, among: Table, table: TableRecord, write_id: str) -> Row[Any] | None:
     """Return the write of a table that has a name."""
-    named = (among.c.table_id == table.table_id) & (among.c.write_id == write_id)
-    return connection.execute(select(among).where(named)).one_or_none()
+    return connection.execute(_NAMED[among.name], {"table": table.table_id, "wanted": write_id}).one_or_none()
 
 
 def _find_repeat(connection: Connection, table: TableRecord, commit: WriteCommit) -> WriteOutcome | None:
     """Return what a live append with the same content did, or None; `on_repeat` says whether it matters."""
     if commit.on_repeat == "append" or commit.operation != "append" or not commit.rows:
         return None
-    ch = schema.changes.c
-    row = connection.execute(
-        select(schema.changes)
-        .where(ch.table_id == table.table_id, ch.content.in_([commit.content, *commit.contents_before]), ch.is_live)
-        .order_by(ch.version.desc())
-        .limit(1)
-    ).one_or_none()
+    query = _REPEATS if commit.contents_before else _REPEAT
+    content: Any = [commit.content, *commit.contents_before] if commit.contents_before else commit.content
+    row = connection.execute(query, {"table": table.table_id, "wanted": content}).one_or_none()
     if row is None:
         return None
     if commit.on_repeat == "raise":

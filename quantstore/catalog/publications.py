@@ -17,6 +17,7 @@ from quantstore.core.segment import Role
 from quantstore.core.tier import Tier
 
 _p, _s, _c = schema.publications.c, schema.segments.c, schema.copies.c
+_ALL = select(schema.publications).order_by(_p.table_id)
 
 
 class Publications:
@@ -33,9 +34,7 @@ class Publications:
             root: Where cold copies are; what is published names files in full.
             table_id: The table, or None.
         """
-        query = select(schema.publications).order_by(_p.table_id)
-        if table_id is not None:
-            query = query.where(_p.table_id == table_id)
+        query = _ALL if table_id is None else _ALL.where(_p.table_id == table_id)
         with self._database.read() as connection:
             return [_published(connection, row, root) for row in connection.execute(query).all()]
 
