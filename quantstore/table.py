@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from quantstore.core.names import several
 from quantstore.core.render import human_bytes, human_count
-from quantstore.errors import InvalidInputError
+from quantstore.core.warn import warn_caller
+from quantstore.errors import InvalidInputError, QuantStoreError, QuantStoreWarning
 from quantstore.rows.form import known_form
 
 if TYPE_CHECKING:
@@ -225,6 +227,7 @@ class Table:
 
         self._catalog.require_writable("rename")
         self._catalog.history.rename(self._record.table_id, check_name(new), code_lineage())
+        self._record = replace(self._record, spec=replace(self._record.spec, name=new))
         return self._refreshed()
 
     def restore(self, version: Any) -> Table:
@@ -281,8 +284,14 @@ class Table:
         return [Hold(self._catalog, one) for one in self._catalog.marks.holds(self._record.table_id)]
 
     def _refreshed(self) -> Table:
-        with self._catalog.view() as view:
-            record = view.table_by_id(self._record.table_id)
+        try:
+            with self._catalog.view() as view:
+                record = view.table_by_id(self._record.table_id)
+        except QuantStoreError as error:  # what was done stands, and must not seem to have failed
+            warn_caller(
+                f"Table {self.name!r} was changed, and could not be looked up again: {error}", QuantStoreWarning
+            )
+            return self
         assert record is not None  # noqa: S101 - a table that was is one for good
         self._record = record
         return self

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import uuid4
 
 from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.exc import DBAPIError
 
 from quantstore.catalog import schema
-from quantstore.catalog.database import Database
+from quantstore.catalog.database import PROOF, Database
 from quantstore.catalog.records import Attempt
 from quantstore.core.clock import Clock
 from quantstore.core.process import ProcessId, is_dead, this_process
-from quantstore.errors import ConflictError
+from quantstore.errors import ConflictError, QuantStoreError
 
 LEASE_SECONDS = 600
 _table = schema.attempts
@@ -42,7 +44,9 @@ class Attempts:
         now = self._clock.now_ns()
         process = this_process()
         attempt = Attempt(uuid4().hex, kind, target, now + LEASE_SECONDS * 10**9)
+        _given_up.add(attempt.attempt_id)  # for good, should it turn out to be on record though that seemed to fail
         with self._database.write(is_synced=False) as connection:
+            connection.info[PROOF] = select(_table.c.attempt_id).where(_table.c.attempt_id == attempt.attempt_id)
             connection.execute(
                 _INSERT,
                 {
@@ -57,6 +61,7 @@ class Attempts:
                     "lease_until_ns": attempt.lease_until_ns,
                 },
             )
+        _given_up.discard(attempt.attempt_id)
         return attempt
 
     def renew(self, attempt: Attempt) -> Attempt:
@@ -89,11 +94,15 @@ class Attempts:
         return can_never
 
     def conflict(self, attempt: Attempt | None) -> ConflictError | None:
-        """Return the conflict behind a failure: a sweep ended the attempt and took its bytes; None where none did."""
+        """Return the conflict behind a failure: a sweep ended the attempt and took its bytes.
+
+        None where none did, or where that cannot be told: then the failure itself is what to tell.
+        """
         if attempt is None:
             return None
-        with self._database.read() as connection:
+        with suppress(QuantStoreError, DBAPIError), self._database.read() as connection:
             return None if _state(connection, attempt) in {"open", "committed"} else _swept(attempt)
+        return None
 
     def reap(self) -> list[str]:
         """Abort every open attempt given up, of which the lease ran out or the process is dead; return their ids."""
@@ -153,6 +162,8 @@ def _swept(attempt: Attempt) -> ConflictError:
 
 def commit_attempt(connection: Connection, attempt: Attempt, now_ns: int) -> None:
     """Mark `attempt` committed in the caller's transaction."""
+    wanted = (_table.c.attempt_id == attempt.attempt_id) & (_table.c.state == "committed")
+    connection.info[PROOF] = select(_table.c.attempt_id).where(wanted)
     _end(connection, attempt.attempt_id, "committed", now_ns)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from quantstore.catalog import schema, snapshots
-from quantstore.catalog.database import CHANGED
+from quantstore.catalog.database import CHANGED, PROOF
 from quantstore.catalog.records import Attempt
 from quantstore.catalog.segments import span_class
 from quantstore.core.clock import Clock
@@ -42,6 +42,9 @@ def new_version(connection: Connection, now: int) -> int:
         schema.versions.insert(),
         {"version": version, "committed_ns": now, "author": author(), "host": host_id(), "pid": process.pid},
     )
+    v = schema.versions.c
+    own = (v.version == version) & (v.committed_ns == now) & (v.host == host_id()) & (v.pid == process.pid)
+    connection.info[PROOF] = select(v.version).where(own)
     return version
 
 

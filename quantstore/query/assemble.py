@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from quantstore.core.segment import SEQ, TRADE_DATE
 from quantstore.core.timerange import TimeRange
-from quantstore.query.plan import by_file
+from quantstore.query.plan import by_file, sure_rows
 from quantstore.query.relations import located
 from quantstore.rows.evolution import adapted, own_columns
 from quantstore.rows.times import as_date, row_mask, time_ns
 from quantstore.stores.base import Selection
+from quantstore.stores.integrity import require_rows
 
 if TYPE_CHECKING:
     from quantstore.core.tier import Tier
@@ -132,6 +133,7 @@ def _cluster(
             with located(scan, choice):
                 store = stores[choice.copy.tier]
                 part = store.read(own.layout, choice.copy, choice.placed.segment.partition, selection)
+                require_rows(part, sure_rows(group if is_whole else (choice,), selection), choice.copy)
             part = _filtered(part, own, rows)
             parts.append(part if own is form else adapted(part, form, needed))
             del part

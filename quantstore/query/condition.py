@@ -22,6 +22,7 @@ from quantstore.query.request import ReadRequest
 from quantstore.rows.evolution import reads_as
 from quantstore.rows.form import TableForm, known_form
 from quantstore.stores.engine_types import quote
+from quantstore.stores.integrity import require_rows
 
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog, View
@@ -101,6 +102,7 @@ class Condition:
         with located(scan, choice):
             store = self._stores[choice.copy.tier]
             rows = store.read(own.layout, choice.copy, choice.placed.segment.partition)
+            require_rows(rows, choice.placed.segment.stats.rows, choice.copy, exactly=True)
         for field in form.schema:
             if own.schema.get_field_index(field.name) < 0:
                 rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))

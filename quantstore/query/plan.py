@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from quantstore.catalog.records import TableRecord
     from quantstore.core.table import TableSchema
     from quantstore.rows.form import TableForm
+    from quantstore.stores.base import Selection
 
 _RANK = {tier: rank for rank, tier in enumerate(ALL_TIERS)}
 _CONDITIONS = (
@@ -217,6 +218,18 @@ def by_file(choices: Iterable[Choice]) -> list[tuple[tuple[Choice, ...], bool]]:
     for choice in choices:
         files.setdefault((choice.copy.store, choice.copy.location), []).append(choice)
     return [(tuple(group), len(group) == group[0].copy.sharers) for group in files.values()]
+
+
+def sure_rows(group: Sequence[Choice], selection: Selection) -> int:
+    """Return how many rows of segments certainly pass a selection, by the catalog's statistics."""
+    if selection.symbols is not None:
+        return 0
+    spans = [(choice, choice.placed.segment.stats) for choice in group]
+    return sum(
+        choice.placed.rows_of(choice.copy)
+        for choice, stats in spans
+        if selection.time.covers(stats.min_ns, stats.max_ns)
+    )
 
 
 def may_hold_symbol(placed: PlacedSegment, symbols: tuple[str, ...] | None) -> bool:

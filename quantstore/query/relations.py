@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from quantstore.core.segment import ASSET_CLASS, SEQ, Role
 from quantstore.errors import IntegrityError
-from quantstore.query.plan import by_file
+from quantstore.query.plan import by_file, sure_rows
 from quantstore.rows.evolution import adapted, own_columns
 from quantstore.stores import physical
 from quantstore.stores.base import Selection
 from quantstore.stores.engine_types import quote
+from quantstore.stores.integrity import require_rows
 
 if TYPE_CHECKING:
     from quantstore.core.segment import Copy, PlacedSegment
@@ -75,6 +76,7 @@ class Relations:
             selection = Selection(tuple(names), scan.wanted.time, scan.wanted.symbols, whole_file=True)
             with located(scan, group[0]):
                 table = store.read(own.layout, group[0].copy, group[0].placed.segment.partition, selection)
+                require_rows(table, sure_rows(group, selection), group[0].copy)
             table = table if own is form else adapted(table, form, names)
             if is_whole:
                 whole.setdefault(tuple(names), []).append(table)

@@ -25,6 +25,7 @@ from quantstore.query.sources import reading
 from quantstore.rows.fingerprint import column_proofs
 from quantstore.rows.times import row_mask, time_ns
 from quantstore.stores.base import Part
+from quantstore.stores.integrity import require_rows
 from quantstore.tiering.planner import PlannedMove, ProposedMove, batches
 from quantstore.write.locations import location
 from quantstore.write.order import in_store_order
@@ -185,7 +186,8 @@ class Mover:
         form = self._form(placed.segment.schema_id)
         store = self._stores[placed.primary.tier]
         with reading(self._catalog, self._record.name, placed):
-            return store.read(form.layout, placed.primary, placed.segment.partition)
+            table = store.read(form.layout, placed.primary, placed.segment.partition)
+            return require_rows(table, placed.segment.stats.rows, placed.primary, exactly=True)
 
     def _cuts(self, planned: PlannedMove, table: pa.Table) -> list[_Cut]:
         if planned.is_certain:
