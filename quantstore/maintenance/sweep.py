@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REMEMBERED_NS = 24 * 3600 * 10**9
 """How long an ended attempt stays on record, so that bytes a stalled writer adds late are still known as garbage."""
 _ID_LENGTH = 32
+_FILE_ID_LENGTH = 39
+"""Of an attempt's id, a dash and six digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +87,27 @@ def orphans(catalog: Catalog, stores: Mapping[Tier, SegmentStore]) -> list[tuple
     """Return files of ended attempts that no record names.
 
     Stores are listed before the catalog is read: a file written after that is not on the list, and a file whose attempt
-    committed in between is on record. Files of attempts the catalog never knew are left alone; `audit` reports them.
+    committed in between is on record. Files of attempts the catalog never knew are left alone, and files that bear the
+    name of a copy on record that is elsewhere: somebody moved or copied them. `audit` reports both.
     """
     listed = [(tier, stored) for tier, store in stores.items() for stored in store.list()]
     states = catalog.attempts.states()
     known = catalog.garbage.locations()
+    names = {file_id(location) for _, location in known}
     return [
         (tier, stored)
         for tier, stored in listed
         if states.get(attempt_of(stored.location), "open") != "open"
         and (stores[tier].name, stored.location) not in known
+        and file_id(stored.location) not in names
     ]
 
 
 def attempt_of(location: str) -> str:
     """Return the id of the attempt that wrote a file."""
-    return location.rpartition("/")[2][:_ID_LENGTH]
+    return file_id(location)[:_ID_LENGTH]
+
+
+def file_id(location: str) -> str:
+    """Return what tells a file from all others, in whatever folder and with whatever ending."""
+    return location.rpartition("/")[2][:_FILE_ID_LENGTH]

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import ipc
+from sqlalchemy.exc import SQLAlchemyError
 
+from quantstore.catalog.inspection import REBUILD
 from quantstore.core.segment import SEQ, SEQ_VERSION_SHIFT
 from quantstore.errors import AccessDeniedError, IntegrityError, QuantStoreError
 from quantstore.maintenance.checks.spans import SeqSpan
@@ -46,6 +48,7 @@ class CopyChecks:
         self._grounds = grounds
         self._deep = deep
         self._read: set[tuple[str, str]] = set()
+        self._known_forms: set[int] = set()
         self.proven = 0
         self.spans: list[SeqSpan] = []
 
@@ -54,6 +57,14 @@ class CopyChecks:
         store = self._grounds.stores.get(copy.tier)
         if store is None or store.name != copy.store:
             return  # the catalog's own checks tell
+        if placed.segment.schema_id not in self._known_forms:
+            try:
+                self._grounds.form(placed.segment.schema_id)
+            except (*_READING, SQLAlchemyError) as error:
+                what = f"the columns of its table cannot be told ({error})"
+                yield self._finding("catalog", placed, copy, what, f"Restore the catalog: {REBUILD}.")
+                return
+            self._known_forms.add(placed.segment.schema_id)
         try:
             if self._deep:
                 file = (store.name, copy.location)

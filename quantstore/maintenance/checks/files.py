@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from quantstore.maintenance.mends import Quarantine
 from quantstore.maintenance.problems import Finding, Problem
-from quantstore.maintenance.sweep import attempt_of
+from quantstore.maintenance.sweep import attempt_of, file_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,13 +32,12 @@ def unknown_files(grounds: Grounds, listed: Listed) -> Iterator[Finding]:
     catalog: Catalog = grounds.catalog
     known_attempts = set(catalog.attempts.states())
     known = catalog.garbage.locations()
-    names = {location.rpartition("/")[2] for _, location in known}
+    names = {file_id(location) for _, location in known}
     for tier, stored in listed:
         place = (grounds.stores[tier].name, stored.location)
         if place in known:
             continue
-        name = stored.location.rpartition("/")[2]
-        is_moved = name in names
+        is_moved = file_id(stored.location) in names
         if attempt_of(stored.location) in known_attempts and not is_moved:
             continue  # under way, or for a sweep to delete
         path = grounds.path(tier, stored.location)
