@@ -38,7 +38,7 @@ from pyiceberg.types import (
 
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE, Partition
 from quantstore.core.table import Grain
-from quantstore.errors import UnsupportedError
+from quantstore.errors import IntegrityError, UnsupportedError
 from quantstore.publish.columns import PublishedColumns, field_id
 
 _FIRST_PARTITION_FIELD = 1000
@@ -141,6 +141,7 @@ def data_files(
 
     Raises:
         FileNotFoundError: A file is gone.
+        IntegrityError: A file is damaged.
         UnsupportedError: A file knows a column by another field id than the table.
     """
     make = _Maker(columns, schema, partitions)
@@ -156,7 +157,15 @@ class _Maker:
 
     def data_file(self, file: ColdFile) -> DataFile:
         """Return the record of one file."""
-        footer = pq.read_metadata(file.path)
+        try:
+            footer = pq.read_metadata(file.path)
+        except FileNotFoundError:  # moved meanwhile: the caller looks again
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise IntegrityError(
+                f"{file.path} cannot be published, as it cannot be read: {error}. audit() lists all damage.",
+                location=file.path,
+            ) from error
         ids = self._ids(file, footer)
         sizes: dict[int, int] = {}
         counts: dict[int, int] = {}

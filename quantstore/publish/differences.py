@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantstore.errors import QuantStoreError
+from quantstore.errors import IntegrityError, QuantStoreError
 from quantstore.publish.iceberg import DAMAGE, HINT, TABLE_ID, Lakehouse
 from quantstore.publish.snapshot import listed_files
 
@@ -91,7 +91,10 @@ def _of_table(table: Table, projection: Projection, known: PublishedTable, *, de
 def _of_files(entries: Sequence[Any], projection: Projection, table_id: int) -> str | None:
     """Return what is said of a file and is not so, or None."""
     wanted = projection.wanted(table_id)
-    right = {one.file_path: one for one in projection.records(list(wanted.files.values()), wanted)}
+    try:
+        right = {one.file_path: one for one in projection.records(list(wanted.files.values()), wanted)}
+    except IntegrityError:
+        return None  # what is wrong is the file, which other checks tell
     for entry in entries:
         for fact in _differing(entry, right[entry.file_path]):
             return f"it says of {Path(entry.file_path).name} another {fact} than it has"
