@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 from workload import DAY_NS, FIRST_DAY_NS, IDS_PER_WRITE, TABLES, TIERS, ids_of, lifecycle, open_store, rows_of
 
 import quantstore
@@ -103,8 +104,22 @@ def check_versions(store: HybridStorageManager, versions: list[tuple[int, State]
         check_rows(store, [state], as_of=version)
 
 
-def found_writes(store: HybridStorageManager, table: str, **options: Any) -> dict[int, int]:
-    """Return number and rows of every write found in a table, each checked to be whole, once and unharmed."""
+def digest_of(table: pa.Table, column: str) -> str:
+    """Return a digest of rows that follow from one column, their order and their `_seq`."""
+    return xxhash.xxh3_128_hexdigest(b"".join(table[name].to_numpy().tobytes() for name in (column, "_seq")))
+
+
+def found_writes(
+    store: HybridStorageManager, table: str, seen: dict[str, str] | None = None, **options: Any
+) -> dict[int, int]:
+    """Return number and rows of every write found in a table, each checked to be whole, once and unharmed.
+
+    Args:
+        store: The store.
+        table: The table.
+        seen: Takes a digest of rows and order, by table.
+        options: How to read.
+    """
     names = rows_of(ids_of(0, 0)).column_names
     try:
         got = store.read(table, columns=[*names, "_seq"], to="arrow", max_bytes=None, **options)
@@ -115,6 +130,8 @@ def found_writes(store: HybridStorageManager, table: str, **options: Any) -> dic
     expected = rows_of(ids).cast(got.drop_columns(["_seq"]).schema)
     assert got.drop_columns(["_seq"]).equals(expected), f"{table}: values differ from what was written"
     check_order(got)
+    if seen is not None:
+        seen[table] = digest_of(got, "id")
     writes, counts = np.unique(ids // IDS_PER_WRITE, return_counts=True)
     found = dict(zip(writes.tolist(), counts.tolist(), strict=True))
     ordinals = ids % IDS_PER_WRITE

@@ -33,7 +33,20 @@ AFTER_CLEAN_UP = frozenset({OUTSIDE, "write.committed", "move.committed", "compa
     "pin.released",
 }
 """Steps at which nothing is begun and not yet finished."""
-_PACKAGES = ("catalog", "core", "maintenance", "publish", "query", "rows", "stores", "tiering", "write")
+_PACKAGES = (
+    "cache",
+    "catalog",
+    "core",
+    "corrections",
+    "maintenance",
+    "publish",
+    "query",
+    "rows",
+    "stores",
+    "tiering",
+    "verbs",
+    "write",
+)
 _DRIVERS = (
     "duckdb",
     "pandas",
@@ -65,9 +78,17 @@ class StepWord:
         value = self._cell[0]
         return value >> 8, WORDS[value & 0xFF]
 
+    def begin(self, operation: int) -> None:
+        """Announce that an operation of this number begins, 0 for none."""
+        self._cell[1] = operation
+
+    def operation(self) -> int:
+        """Return the number of the operation that is under way."""
+        return self._cell[1]
+
     def clear(self) -> None:
         """Set back to nothing announced."""
-        self._cell[0] = 0
+        self._cell[0] = self._cell[1] = 0
 
 
 class Zygote:

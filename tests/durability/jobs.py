@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from harness import OUTSIDE, StepWord
 from workload import (
     DAY_NS,
-    DAYS,
     FIRST_DAY_NS,
     IDS_PER_WRITE,
-    TABLES,
-    TIERS,
     Journal,
     Write,
     alter,
@@ -48,97 +42,6 @@ def make_store(root: str) -> None:
     """Make a store whose second table exists and is empty."""
     with open_store(root) as store:
         store.create("marks", rows_of(ids_of(0, 0)).schema, symbol="symbol", grain="month")
-
-
-def work(
-    root: str, journal: str, word: str, seed: int, first_write: int, again: dict[str, Any] | None, buffer: int = 5_000
-) -> None:
-    """Write, migrate, compact and sweep until killed.
-
-    Args:
-        root: The store.
-        journal: File for the journal.
-        word: File of the step word.
-        seed: Decides everything that follows.
-        first_write: Number of the first write.
-        again: A write whose fate an earlier child never learned; made again first, under the same write id.
-        buffer: Bytes after which streams are cut and moves committed, small so that there are many.
-    """
-    warnings.simplefilter("error")
-    shrink(buffer)
-    step_word, lines = StepWord(Path(word)), Journal(journal)
-    failpoints.set_hook(step_word.put)
-    with open_store(root) as store:
-        if again is not None:
-            perform(store, Write(**again), lines)
-        for operation in operations(random.Random(seed), first_write):
-            step_word.put(OUTSIDE)
-            if isinstance(operation, Write):
-                if operation.where is None or operation.table in store.tables():
-                    perform(store, operation, lines)
-            elif operation["name"] == "sweep":
-                store.sweep(grace=0)
-            elif operation["name"] == "expire":
-                expire(store, lines)
-            elif operation["name"] == "unpin":
-                store.refresh_pins()
-                for pin in store.pins()[:2]:
-                    pin.release()
-            elif operation["table"] not in store.tables():
-                continue
-            elif operation["name"] == "compact":
-                store.compact(operation["table"])
-            elif operation["name"] == "pin":
-                store.pin(operation["table"], operation["tier"], symbols=operation["symbols"])
-            else:
-                store.migrate(
-                    operation["table"], operation["source"], operation["destination"], **operation["condition"]
-                )
-
-
-def operations(chance: random.Random, first_write: int) -> Iterator[Write | dict[str, Any]]:
-    """Yield operations without end."""
-    write = first_write
-    while True:
-        kinds = ("append", "stream", "overwrite", "replace", "delete", "migrate", "compact", "sweep", "expire")
-        kind = chance.choices((*kinds, "pin", "unpin"), (4, 2, 1, 2, 1, 5, 3, 3, 1, 1, 1))[0]
-        table = chance.choice(TABLES)
-        if kind in {"sweep", "expire", "unpin"}:
-            yield {"name": kind}
-        elif kind == "pin":
-            symbols = chance.choice((None, "AAPL", ("AAPL", "ES")))
-            yield {"name": kind, "table": table, "tier": chance.choice(("hot", "warm")), "symbols": symbols}
-        elif kind == "compact":
-            yield {"name": "compact", "table": table}
-        elif kind == "migrate":
-            source, destination = chance.sample((*TIERS, "any"), 2)
-            if destination == "any":
-                source, destination = destination, source
-            yield {
-                "name": "migrate",
-                "table": table,
-                "source": source,
-                "destination": destination,
-                "condition": _condition(chance),
-            }
-        else:
-            rows = 0 if kind == "delete" else chance.randint(1, 250)
-            mode = "append" if kind == "stream" else kind
-            batches = chance.randint(2, 4) if kind == "stream" else 0
-            yield Write(write, table, chance.choice(TIERS), rows, mode, batches, max(0, write - chance.randint(1, 5)))
-            write += 1
-
-
-def _condition(chance: random.Random) -> dict[str, Any]:
-    """Draw what a migration is limited to; some limits cut segments in two."""
-    kind = chance.choice(("all", "all", "before", "where"))
-    if kind == "before":
-        import pandas as pd
-
-        return {"before": pd.Timestamp(FIRST_DAY_NS + chance.randrange(DAYS * DAY_NS), tz="UTC")}
-    if kind == "where":
-        return {"where": chance.choice(("symbol = 'AAPL'", "price > 8e9", "size IS NULL OR symbol = 'ES'"))}
-    return {}
 
 
 def scenario(root: str, journal: str, counts: str | None = None) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 SLOTS = 40
 """Slots of the table that is kept by slot."""
 

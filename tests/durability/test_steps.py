@@ -18,9 +18,9 @@ from quantstore.core.failpoints import STEPS
 def passed(zygote, tmp_path_factory):
     """How often the scenario passes each step when nothing stops it."""
     root = tmp_path_factory.mktemp("whole")
-    zygote.run("jobs.scenario", root=str(root), journal=str(root / "journal"), counts=str(root / "counts"))
+    zygote.run("jobs.scenario", root=str(root), journal=str(root / "told"), counts=str(root / "counts"))
     ledger = Ledger()
-    ledger.read(root / "journal")
+    ledger.read(root / "told")
     zygote.run("checks.check_store", root=str(root), acceptable=ledger.acceptable(), versions=ledger.versions)
     return json.loads((root / "counts").read_text())
 
@@ -45,11 +45,11 @@ def crash(zygote, failpoint, folder):
     root = folder / failpoint.rpartition(":")[2]
     root.mkdir()
     pid, _ = zygote.start(
-        "jobs.scenario", {"QUANTSTORE_FAILPOINT": failpoint}, root=str(root), journal=str(root / "journal")
+        "jobs.scenario", {"QUANTSTORE_FAILPOINT": failpoint}, root=str(root), journal=str(root / "told")
     )
     assert zygote.wait(pid) == -signal.SIGKILL
     ledger = Ledger()
-    ledger.read(root / "journal")
+    ledger.read(root / "told")
     versions = ledger.versions[-2:]
     found = zygote.run("checks.check_store", root=str(root), acceptable=ledger.acceptable(), versions=versions)
     ledger.settle(found)
@@ -68,11 +68,11 @@ def test_every_step_is_passed_twice_or_more(passed):
 
 def test_the_environment_variable_kills_a_process_started_from_scratch(zygote, tmp_path):
     """And the attempt it leaves open is ended by the next sweep, because its process is dead."""
-    code = "import sys, jobs; jobs.scenario(sys.argv[1], sys.argv[1] + '/journal')"
+    code = "import sys, jobs; jobs.scenario(sys.argv[1], sys.argv[1] + '/told')"
     done = run_script(code, str(tmp_path), environment={"QUANTSTORE_FAILPOINT": "write.file.synced:3"})
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert open_attempts(str(tmp_path)) == 1
     ledger = Ledger()
-    ledger.read(tmp_path / "journal")
+    ledger.read(tmp_path / "told")
     zygote.run("checks.check_store", root=str(tmp_path), acceptable=ledger.acceptable())
     assert open_attempts(str(tmp_path)) == 0
