@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from local_contract import LocalStoreContract
 from pyarrow import ipc
-from sample_tables import FIRST_NS, PARTITION, layout_of, ticks
-from store_contract import SECOND_NS, StoreContract
 
 from quantstore.core.segment import SEQ
 from quantstore.core.timerange import TimeRange
 from quantstore.errors import IntegrityError
 from quantstore.stores.arrow_ipc import ArrowStore, _encode
 from quantstore.stores.base import Capabilities, Part, Selection
+from quantstore.testing.store_contract import SECOND_NS
+from quantstore.testing.tables import FIRST_NS, PARTITION, layout_of, ticks
 
 
-class TestArrowStore(StoreContract):
+class TestArrowStore(LocalStoreContract):
     """The contract, over Arrow files."""
 
     suffix = ".arrow"

@@ -11,8 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sample_tables import FIRST_NS, PARTITION, dictionary, identical, layout_of, ticks, types_table
-from store_contract import SECOND_NS, StoreContract
+from local_contract import LocalStoreContract
 
 from quantstore.core.segment import ASSET_CLASS, SEQ, TRADE_DATE
 from quantstore.core.timerange import TimeRange
@@ -20,9 +19,11 @@ from quantstore.errors import IntegrityError, InvalidInputError, QuantStoreError
 from quantstore.stores import conversion
 from quantstore.stores.base import Capabilities, Selection
 from quantstore.stores.parquet import ParquetStore
+from quantstore.testing.store_contract import SECOND_NS
+from quantstore.testing.tables import FIRST_NS, PARTITION, dictionary, identical, layout_of, ticks, types_table
 
 
-class ParquetContract(StoreContract):
+class ParquetContract(LocalStoreContract):
     """The contract, over Parquet files of one codec."""
 
     suffix = ".parquet"
@@ -249,7 +250,7 @@ def test_iceberg_adopts_our_files(tmp_path: Path) -> None:
     table = types_table()
     store = ParquetStore(tmp_path / "cold", "cold")
     layout = layout_of(table)
-    copy = StoreContract().put(store, table, layout)
+    copy = LocalStoreContract().put(store, table, layout)
     path = store.verify(copy)
     got = read_iceberg(tmp_path / "iceberg", path, "every_type")
     raw = pq.read_table(path)

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_tables import dictionary, identical, layout_of, ticks, types_table
 
 from quantstore.errors import IntegrityError, InvalidInputError, UnsupportedError
 from quantstore.stores import physical
+from quantstore.testing.tables import dictionary, identical, layout_of, ticks, types_table
 
 NS = pa.timestamp("ns")
 NEW_YORK = pa.timestamp("ns", "America/New_York")
