@@ -89,7 +89,8 @@ class Committer:
             if raised is error:
                 raise
             raise raised from error
-        if staging.is_dry or all(outcome.replay_of is not None for outcome in outcomes):
+        # What was staged for nothing, as where another writer has done the same meanwhile, is nobody's.
+        if staging.is_dry or not any(map(_changed, outcomes)):
             staging.give_up()
         return [
             self._result(operation.request, commit, outcome, is_dry=staging.is_dry)
@@ -169,3 +170,8 @@ class Committer:
         segments = len(commit.segments) + sum(len(rewrite.rest) for rewrite in commit.rewrites)
         evolves = commit.evolves and bool(commit.rows or commit.removes_all or commit.rewrites)
         return WriteOutcome(commit.planned_version, commit.rows, deleted, segments, evolved=evolves)
+
+
+def _changed(outcome: WriteOutcome) -> bool:
+    """Whether a commit may have reached what was staged for it."""
+    return outcome.replay_of is None and bool(outcome.rows or outcome.deleted or outcome.segments or outcome.evolved)
