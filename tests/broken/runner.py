@@ -6,6 +6,7 @@ the exit code of each as it ends.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -77,6 +78,7 @@ def _start(job: dict[str, Any]) -> int:
 
 def _serve() -> None:
     _import_everything()
+    gc.freeze()  # what is there already is neither looked at nor copied by the children
     running: dict[int, str] = {}
 
     def wait() -> None:

@@ -1,4 +1,4 @@
-"""docs/reliability.md says what is so: every test and every broken build that it names is there, and none is left out."""
+"""docs/reliability.md says what is so: each test and each broken build that it names is there, and none is left out."""
 
 from __future__ import annotations
 
