@@ -7,7 +7,7 @@ would come from. Both ask a `Script` before each call.
 script = Script({("hot.write", 1): Fault("after")})  # the first write to hot happens, and its caller gets an error
 store = quantstore.open(
     "./store",
-    hot=FaultyStore(ArrowStore("./store/hot"), script),
+    hot=FaultyStore(ArrowStore("./store/hot", "hot"), script),
     catalog=FaultyCatalog("./store/catalog.sqlite", script),
 )
 ```

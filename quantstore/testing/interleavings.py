@@ -37,6 +37,7 @@ Act = Callable[[], Any]
 PATIENCE_SECONDS = 30.0
 """How long the task whose turn it is may take for a step; after that it counts as waiting for another one."""
 _EVERYTHING = Selection()
+_PUBLISHING = frozenset({"publish.begun", "publish.staged", "publish.committed", "publish.pointed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,11 +301,11 @@ def watched(store: HybridStorageManager, pause: Pause, task: int) -> HybridStora
 
 @contextmanager
 def published_steps(pause: Pause) -> Iterator[None]:
-    """Stop before the named steps of publishing, too, which is about a second catalog."""
+    """Stop where publishing is about to change a second catalog, too, and after it has."""
 
     def hook(step: str) -> None:
-        if step.startswith("publish."):
-            pause(Step(step, frozenset({"content"}), frozenset({"lake"})))
+        if step in _PUBLISHING:
+            pause(Step(step, frozenset(), frozenset({"lake"})))
 
     failpoints.set_hook(hook)
     try:
@@ -353,12 +354,17 @@ def _shared(name: str, task: int, *, is_write: bool) -> tuple[frozenset[str], fr
         "attempts.reap": (set(), {"attempt:*"}),
         "attempts.states": ({"attempt:*"}, set()),
         "attempts.forget": (set(), set()),  # of a day ago
-        "garbage.condemned": ({"content", "reader:*"}, set()),
+        "garbage.condemned": ({"content", "reader:*", "published"}, set()),
         "garbage.open_reader": ({"content"}, {reader}),
         "garbage.renew_reader": (set(), {reader}),
         "garbage.close_reader": (set(), {reader}),
         "garbage.reap_readers": (set(), {"reader:*"}),
         "expiry.expire": (set(), {"content", "reader:*"}),
+        "publications.begin": ({"content"}, {"published"}),
+        "publications.record": ({"content"}, {"published"}),
+        "publications.confirm": ({"content"}, {"published"}),
+        "publications.listed": ({"content", "published"}, set()),
+        "publications.state": ({"content", "published"}, set()),
     }
     reads, writes = known.get(name, (set(), {"content", attempt}) if is_write else ({"content"}, set()))
     return frozenset(reads), frozenset(writes)
