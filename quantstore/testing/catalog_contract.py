@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -91,7 +92,7 @@ def move(catalog: Catalog, *items: MovedSegment) -> list[Receipt]:
     return catalog.moves.move(attempt, record, list(items))
 
 
-class CatalogContract:
+class CatalogContract(ABC):
     """The contract of a catalog, as tests; a subclass says how its catalog is opened.
 
     ```python
@@ -101,9 +102,9 @@ class CatalogContract:
     ```
     """
 
+    @abstractmethod
     def open_catalog(self, root: Path, clock: ManualClock) -> Catalog:
         """Return a handle on the catalog at `root`, which the first one makes; there may be several."""
-        raise NotImplementedError
 
     @pytest.fixture
     def clock(self) -> ManualClock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ ATTEMPT = "0123456789abcdef0123456789abcdef"
 SECOND_NS = 10**9
 
 
-class StoreContract:
+class StoreContract(ABC):
     """The contract of a store, as tests; a subclass says how its store is opened.
 
     ```python
@@ -45,13 +46,13 @@ class StoreContract:
     by stores that keep no local files below an attribute `root`.
     """
 
+    @abstractmethod
     def open_store(self, root: Path) -> Any:
         """Return the store under test, new where nothing is at `root`, else with all that was written there."""
-        raise NotImplementedError
 
     def sample(self, rows: int) -> pa.Table:
-        """Return ticks in an order that the store's capabilities name."""
-        raise NotImplementedError
+        """Return ticks in the order that the store's capabilities name; these are in order of time."""
+        return ticks(rows)
 
     def damage(self, store: Any, copy: Copy, kind: str) -> None:
         """Change a copy's bytes behind the store's back.

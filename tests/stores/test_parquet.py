@@ -250,7 +250,7 @@ def test_iceberg_adopts_our_files(tmp_path: Path) -> None:
     table = types_table()
     store = ParquetStore(tmp_path / "cold", "cold")
     layout = layout_of(table)
-    copy = LocalStoreContract().put(store, table, layout)
+    copy = TestZstd().put(store, table, layout)
     path = store.verify(copy)
     got = read_iceberg(tmp_path / "iceberg", path, "every_type")
     raw = pq.read_table(path)
