@@ -280,7 +280,7 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:  # the latter where a connection is made, and from the journal
             found = explain(error, self.path, read_only=self.read_only)
             if found is None:
                 raise

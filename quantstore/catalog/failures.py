@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -31,20 +32,22 @@ _CAUSES = (
     ("disk i/o error", UnavailableError, "could not be read or written. Check the disk."),
     ("malformed", IntegrityError, f"is damaged. {_RESTORE}"),
     ("no such table", IntegrityError, f"was emptied, or deleted while the store was open. {_RESTORE}"),
+    ("could not decode", IntegrityError, f"is damaged. {_RESTORE}"),
     ("not a database", IntegrityError, f"is damaged or no catalog at all. {_RESTORE}"),
 )
 
 
-def explain(error: DBAPIError, path: Path, *, read_only: bool) -> QuantStoreError | None:
+def explain(error: DBAPIError | sqlite3.Error, path: Path, *, read_only: bool) -> QuantStoreError | None:
     """Return the error that a failure of the database at `path` means; None where it means a fault in the program."""
-    text = str(error.orig).lower()
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    text = str(cause).lower()
     if "disk is full" in text or ("disk i/o error" in text and (free_bytes(path) or 0) < _HARDLY_ANY_BYTES):
         return disk_full("write the catalog", path)
     if "readonly" in text or "unable to open" in text:
-        return _closed(path, str(error.orig), read_only=read_only)
+        return _closed(path, str(cause), read_only=read_only)
     for sign, kind, what in _CAUSES:
         if sign in text:
-            return _named(kind, path, f"{what} ({error.orig})")
+            return _named(kind, path, f"{what} ({cause})")
     return None
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
-from quantstore.catalog import invariants, schema
+from quantstore.catalog import invariants, journal_files, schema
 from quantstore.catalog.database import Database
 from quantstore.catalog.receipts import receipt_columns
 from quantstore.catalog.records import Receipt
@@ -103,9 +105,24 @@ class Inspection:
                 try:
                     step(connection)
                 except (DBAPIError, *_PARSING) as error:  # what follows may still be told
-                    told = str(getattr(error, "orig", error)).splitlines()[0]
+                    told = str(getattr(error, "orig", error)).partition("\n")[0]
                     state.flaws.append(Flaw("catalog", f"rows of it cannot be read ({told}); {REBUILD}"))
         return state
+
+
+def journal_problems(catalog: Path) -> Iterator[str]:
+    """Yield what is damaged in a catalog's journal; a last line that a crash cut short is not."""
+    folder = journal_files.folder_of(catalog)
+    for base in journal_files.bases(folder):
+        if not base.is_whole():
+            yield f"{base.path.name} is damaged"
+    for log in journal_files.logs(folder).values():
+        with suppress(FileNotFoundError):
+            bad = [number for number, line in enumerate(journal_files.read_lines(log), start=1) if line is None]
+            with log.open("rb") as file:
+                lines = sum(1 for _ in file)
+            if bad and bad != [lines]:
+                yield f"line {bad[0]} of {log.name} is damaged"
 
 
 def _structure(connection: Connection) -> Iterator[Flaw]:
@@ -125,26 +142,19 @@ def _note_tables(connection: Connection, state: State) -> None:
     state.version = connection.execute(text("SELECT coalesce(max(version), 0) FROM versions")).scalar_one()
     for row in connection.execute(select(schema.tables)).all():
         state.names[row.table_id] = row.name
-        wrong = _wrong(
-            lambda row=row: (Grain(row.grain), [str(one) for one in json.loads(row.key)], row.name.encode("utf-8"))
-        )
+        wrong = _wrong(_parse_definition, row)
         if wrong:
             state.flaws.append(Flaw("catalog", f"its definition cannot be understood ({wrong})", row.table_id))
     for row in connection.execute(select(schema.schemas)).all():
         state.schemas[row.schema_id] = row.table_id
-        wrong = _wrong(
-            lambda row=row: (
-                [(name, kind) for name, kind in json.loads(row.columns)]
-                and (json.loads(row.hidden), json.loads(row.frame))
-            )
-        )
+        wrong = _wrong(_parse_columns, row)
         if wrong:
             what = f"schema {row.schema_id} cannot be understood ({wrong})"
             state.flaws.append(Flaw("catalog", what, row.table_id))
     changes = schema.changes.c
     for row in connection.execute(select(changes.table_id, changes.version, changes.lineage)):
         state.table_versions.setdefault(row.table_id, set()).add(row.version)
-        wrong = _wrong(lambda row=row: json.loads(row.lineage))
+        wrong = _wrong(_parse_lineage, row)
         if wrong:
             what = f"what version {row.version} did cannot be understood ({wrong})"
             state.flaws.append(Flaw("catalog", what, row.table_id))
@@ -163,7 +173,8 @@ def _note_segments(connection: Connection, state: State, store_names: dict[Tier,
         if row.retired_generation is not None:
             retired.add(row.segment_id)
         else:
-            state.flaws += _span_flaws(segments[row.segment_id], row.span_class)
+            with suppress(*_PARSING):  # of statistics that make no sense, which is said elsewhere
+                state.flaws += _span_flaws(segments[row.segment_id], row.span_class)
     copies: dict[int, list[Copy]] = {number: [] for number in segments if number not in retired}
     for row in connection.execute(select(schema.copies)):
         segment = segments.get(row.segment_id)
@@ -188,8 +199,6 @@ def _note_segments(connection: Connection, state: State, store_names: dict[Tier,
 def _span_flaws(segment: Segment, found: Any) -> Iterator[Flaw]:
     """Yield that a segment would not be found by its span, where it would not."""
     number, stats = segment.segment_id, segment.stats
-    if not isinstance(stats.min_ns, int) or not isinstance(stats.max_ns, int):
-        return  # said elsewhere
     least = span_class(stats.min_ns, stats.max_ns)
     if not isinstance(found, int) or not least <= found < schema.SPAN_CLASSES:
         what = f"segment {number} is classed by a span that is not its own ({found!r} instead of {least})"
@@ -238,10 +247,23 @@ def _note_receipts(connection: Connection, state: State) -> None:
             state.receipts[row.copy_id] = receipt
 
 
-def _wrong(parse: Callable[[], Any]) -> str:
+def _parse_definition(row: Any) -> Any:
+    return Grain(row.grain), [str(one) for one in json.loads(row.key)], row.name.encode("utf-8")
+
+
+def _parse_columns(row: Any) -> Any:
+    columns = [(name, kind) for name, kind in json.loads(row.columns)]
+    return columns, json.loads(row.hidden), json.loads(row.frame)
+
+
+def _parse_lineage(row: Any) -> Any:
+    return json.loads(row.lineage)
+
+
+def _wrong(parse: Callable[[Any], Any], row: Any) -> str:
     """Return why a row makes no sense, or nothing."""
     try:
-        parse()
+        parse(row)
     except _PARSING as error:
         return f"{type(error).__name__}: {error}"
     return ""

@@ -183,7 +183,7 @@ def _totals(connection: Connection) -> Iterator[Flaw]:
 
     named = set(connection.execute(text("SELECT table_id FROM table_names WHERE to_version IS NULL")).scalars())
     oldest = connection.execute(text("SELECT value FROM settings WHERE name = 'oldest_version'")).scalar()
-    first = int(oldest) if str(oldest).isdecimal() else 0
+    first = int(str(oldest)) if str(oldest).isdecimal() else 0
     held: dict[Any, int] = {}
     noted: dict[Any, int] = {}
     told: set[Any] = set()

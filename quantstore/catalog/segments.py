@@ -22,6 +22,7 @@ from quantstore.catalog.snapshots import from_days, to_days
 from quantstore.core.segment import Copy, Partition, PlacedSegment, Role, Segment, SegmentStats, Subset
 from quantstore.core.tier import Tier
 from quantstore.core.timerange import MAX_NS, MIN_NS, TimeRange
+from quantstore.errors import IntegrityError
 
 _TIER_RANK = {tier.value: rank for rank, tier in enumerate(Tier)}
 _MAX_NAMED = 8
@@ -258,10 +259,16 @@ def _with_copies(condition: ColumnElement[bool]) -> Select[Any]:
 
 
 def _grouped(rows: Sequence[Any]) -> list[PlacedSegment]:
-    return [
-        PlacedSegment(segment_of(group[0]), tuple(sorted(map(copy_of, group), key=_copy_rank)))
-        for group in (list(some) for _, some in groupby(rows, key=lambda row: row.segment_id))
-    ]
+    try:
+        return [
+            PlacedSegment(segment_of(group[0]), tuple(sorted(map(copy_of, group), key=_copy_rank)))
+            for group in (list(some) for _, some in groupby(rows, key=lambda row: row.segment_id))
+        ]
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise IntegrityError(
+            f"The catalog is damaged: a row about a segment makes no sense ({error}). fsck() tells which, and may be "
+            "able to mend it."
+        ) from error
 
 
 def _copy_rank(copy: Copy) -> tuple[bool, int]:

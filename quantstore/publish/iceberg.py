@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from uuid import uuid4
 
 from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NoSuchTableError, ValidationError
+from pyiceberg.exceptions import NoSuchTableError, ResolveError, ValidationError
 from pyiceberg.io import FileIO
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
@@ -43,7 +44,23 @@ _SETTINGS = {
     "write.parquet.compression-codec": "zstd",
 }
 _OPENING_TRIES = 20
-DAMAGE = (OSError, ValueError, EOFError, AssertionError, LookupError, struct.error, ValidationError)
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    ResolveError,
+    SystemError,
+    TypeError,
+    ValidationError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 """What reading metadata raises that is gone or is not what was written."""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from quantstore.catalog.segments import EVERYTHING
-from quantstore.errors import InvalidInputError, UnsupportedError
+from quantstore.errors import IntegrityError, InvalidInputError, UnsupportedError
 from quantstore.query.follow import follow_links
 from quantstore.query.parameters import bind, engine_value, fits_ns, kind_of
 from quantstore.query.parse import parse
@@ -111,7 +111,10 @@ class Preparer:
         def scan(number: int, *, explain: bool = False) -> Scan:
             one = prepared.references[number]
             record = view.table(one.name)
-            assert record is not None  # noqa: S101 - the analysis fits the view
+            if record is None:  # the analysis fits the view, so that the catalog says two things
+                raise IntegrityError(
+                    f"The catalog is damaged: table {one.name!r} is there and is not. fsck() tells more."
+                )
             return plan_scan(view, record, one.alias, filters[number], request.tiers, explain=explain)
 
         follow_links(prepared.links, filters, scan, lambda texts: self._evaluate(texts, bound))

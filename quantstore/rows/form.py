@@ -10,7 +10,7 @@ import pyarrow as pa
 from quantstore.core.names import check_name
 from quantstore.core.segment import ASSET_CLASS, HIDDEN_COLUMNS, SEQ, TRADE_DATE
 from quantstore.core.table import Grain, TableSchema, TableSpec
-from quantstore.errors import InvalidInputError, UnsupportedError
+from quantstore.errors import IntegrityError, InvalidInputError, UnsupportedError
 from quantstore.rows.calendars import calendar_name
 from quantstore.rows.columns import check_columns, check_zone, find_key, find_symbol, find_time
 from quantstore.stores.base import TableLayout
@@ -97,7 +97,14 @@ def known_form(record: TableRecord, schema: TableSchema | None = None) -> TableF
     stored = schema or record.schema
     if stored is None:
         raise InvalidInputError(f"Table {record.name!r} has no columns yet; write to it first.", table=record.name)
-    return TableForm(record.spec, pa.ipc.read_schema(pa.py_buffer(stored.arrow)), stored.hidden, stored.frame)
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(stored.arrow))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise IntegrityError(
+            f"The catalog is damaged: the columns of table {record.name!r} make no sense ({error}). fsck() tells more.",
+            table=record.name,
+        ) from error
+    return TableForm(record.spec, schema, stored.hidden, stored.frame)
 
 
 def new_form(name: str, schema: pa.Schema, wishes: Wishes, frame: dict[str, Any]) -> TableForm:

@@ -141,3 +141,19 @@ def test_kept_answers_that_are_damaged_are_never_used_and_deleted(tmp_path):
         assert store.fsck(repair=True).ok
         assert not answer.exists()
         assert store.read(sql, to="arrow")["total"].to_pylist() == [6.0]
+
+
+@pytest.mark.parametrize("pattern", ["base-*.sqlite", "log-*.jsonl"])
+def test_a_journal_that_is_damaged_is_begun_anew(tmp_path, pattern):
+    with qs.open(tmp_path / "store") as store:
+        for tier in ("hot", "warm"):
+            store.write(_rows(), "quotes", tier, on_repeat="append")
+    (path,) = (tmp_path / "store" / "catalog.journal").glob(pattern)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    with qs.open(tmp_path / "store") as store:
+        (problem,) = store.fsck().problems
+        assert (problem.kind, path.name in problem.message) == ("derived", True)
+        assert store.fsck(repair=True).ok
+        assert store.fsck().ok

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from quantstore.catalog.inspection import journal_problems
 from quantstore.maintenance.mends import Remake
 from quantstore.maintenance.problems import Finding, Problem
 
@@ -35,6 +36,12 @@ def derived_data(grounds: Grounds, publisher: Published, cache: DiskCache, *, de
         message = f"table {table!r} as it is published: {what}"
         remedy = "Reads of the store do not use it. fsck(repair=True) publishes it anew."
         yield Finding(Problem("derived", table, "", "", "", message, remedy, is_mendable=True), mend)
+    for what in journal_problems(grounds.catalog.path) if deep else ():
+        renew = partial(grounds.catalog.renew_journal, always=True)
+        mend = Remake(renew, "began a new journal; of the old ones two are kept")
+        message = f"journal of the catalog: {what}"
+        remedy = "The catalog does not need it, a rebuild would. fsck(repair=True) begins a new one."
+        yield Finding(Problem("derived", "", "", "", "", message, remedy, is_mendable=True), mend)
     for name in cache.damaged() if deep else ():
         mend = Remake(partial(cache.drop, name), "deleted it")
         message = f"kept answer {name} is damaged"
