@@ -60,6 +60,7 @@ class Expiry:
             reach("expire.begun")
             now = self._clock.now_ns()
             drop_dead_readers(connection, now)
+            _end_overdue(connection, now)
             found, dead = _find(connection, before, now)
             wanted = schema.settings.c.name == "oldest_version"
             connection.execute(update(schema.settings).where(wanted).values(value=str(found.oldest_version)))
@@ -87,6 +88,16 @@ class Expiry:
         """Return the version from which on all are kept."""
         with self._database.read() as connection:
             return kept.oldest_version(connection)
+
+
+def _end_overdue(connection: Connection, now: int) -> None:
+    """End holds and pins whose time is over for good: what they kept may be given up now, and a clock may be set back.
+
+    Else they would seem to keep versions again of which rows are gone.
+    """
+    for table in (schema.holds, schema.pins):
+        overdue = (table.c.until_ns > kept.ENDED) & (table.c.until_ns <= now)
+        connection.execute(update(table).where(overdue).values(until_ns=kept.ENDED))
 
 
 def is_reachable(connection: Connection, table_id: int, oldest: int, now: int) -> bool:

@@ -82,7 +82,7 @@ class History:
         """
         with self._changing() as (connection, now):
             _named(connection, table_id)
-            require_not_held(connection, table_id, now)
+            require_not_held(connection, table_id, self._clock.now_ns())
             version = new_version(connection, now)
             name_table(connection, table_id, None, version)
             insert_change(connection, version, table_id, "drop", Tier.HOT, 0, 0, 0, is_live=False, lineage=lineage)
@@ -98,7 +98,7 @@ class History:
         with self._changing() as (connection, now):
             table_id, called = _find_dropped(connection, name)
             _refuse_taken(connection, called, table_id)
-            if not is_reachable(connection, table_id, kept.oldest_version(connection), now):
+            if not is_reachable(connection, table_id, kept.oldest_version(connection), self._clock.now_ns()):
                 raise NotFoundError(f"Table {called!r} was dropped, and all its versions have expired.", table=called)
             version = new_version(connection, now)
             name_table(connection, table_id, called, version)
@@ -119,7 +119,7 @@ class History:
         """
         with self._changing() as (connection, now):
             record = _named(connection, table_id)
-            readable = kept.readable_tables(connection, version, now)
+            readable = kept.readable_tables(connection, version, self._clock.now_ns())
             if readable is not None and table_id not in readable:
                 raise kept.expired(connection, version)
             then = {one.segment.segment_id: one for one in find_segments(connection, table_id, version)}

@@ -13,6 +13,8 @@ from quantstore.errors import NotFoundError
 
 EXPIRED = "oldest"
 """In the context of an error that says that a version has expired: the oldest that has not."""
+ENDED = 0
+"""When a hold or pin ended that must not come to life again where the clock is set back."""
 _OLDEST = select(schema.settings.c.value).where(schema.settings.c.name == "oldest_version")
 _h, _t, _r = schema.holds.c, schema.tags.c, schema.readers.c
 

@@ -136,10 +136,10 @@ class Marks:
         return HoldRecord(hold_id, record.name, reason, oldest, until_ns, now, author())
 
     def release(self, hold_id: int) -> None:
-        """End a hold; one that has ended stays so."""
+        """End a hold for good, whatever the clock will say; one that has ended stays so."""
         h, now = schema.holds, self._clock.now_ns()
         with self._database.write() as connection:
-            connection.execute(update(h).where(h.c.hold_id == hold_id, kept.is_active(now)).values(until_ns=now))
+            connection.execute(update(h).where(h.c.hold_id == hold_id, kept.is_active(now)).values(until_ns=kept.ENDED))
 
     def holds(self, table_id: int | None = None) -> list[HoldRecord]:
         """Return the holds that hold now, of one table or of all, oldest first."""

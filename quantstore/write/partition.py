@@ -104,7 +104,7 @@ def split(
     is_mixed = mixes and ASSET_CLASS not in form.hidden
     keys: Integers = _days(table.column(TRADE_DATE), form)
     classes = [_first_class(table)]
-    if not is_mixed and ASSET_CLASS not in form.hidden:
+    if not is_mixed and (ASSET_CLASS not in form.hidden or _has_several(table.column(ASSET_CLASS))):
         codes, classes = ranked_codes(table.column(ASSET_CLASS))
         keys = keys.astype(np.int64) * len(classes) + codes
     time = time_ns(table.column(layout.time), form.spec.name)
@@ -163,6 +163,15 @@ def _each(
         return
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         yield from pool.map(ordered, spans)
+
+
+def _has_several(classes: pa.ChunkedArray) -> bool:
+    """Whether a hidden column of asset classes, which frames may bring, holds more than one."""
+    if classes.null_count:
+        return bool(classes.null_count < len(classes))
+    if pa.types.is_dictionary(classes.type):
+        classes = classes.cast(classes.type.value_type)
+    return not pc.all(pc.equal(classes, classes[0])).as_py()
 
 
 def _first_class(table: pa.Table) -> str | None:

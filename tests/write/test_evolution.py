@@ -531,3 +531,14 @@ def test_changes_tell_of_rows_older_than_a_column(store):
     assert gone.column_names == [*store.table("t").schema.names, "change"]
     assert gone.select(["size", "venue", "change"]).to_pylist() == [{"size": 2, "venue": None, "change": "removed"}]
     assert table.changes(1)["change"].value_counts().to_dict() == {"added": 4, "removed": 1}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_asset_classes_that_a_later_frame_brings_are_kept_row_by_row(store, tier):
+    store.write(ticks(), "t", tier)
+    classes = pa.array(["EQUITY", "FX", None, "EQUITY"]).fill_null("FX")
+    store.write(ticks(day=6, asset_class=classes), "t", tier)
+    found = store.read("SELECT asset_class FROM t WHERE trade_date = '2026-01-06' ORDER BY ts", to="arrow")
+    assert found["asset_class"].to_pylist() == classes.to_pylist()
+    assert store.read("SELECT count(*) AS n FROM t WHERE asset_class = 'FX'", to="arrow")["n"].to_pylist() == [2]
+    assert "asset_class" not in store.read("t").columns
