@@ -164,7 +164,7 @@ def leases_are_no_fence() -> None:
     swap("catalog.moves:require_open", lambda _: lambda *_: None)
 
 
-@defect("F17", "catalog/test_catalog.py::test_a_renewed_lease_outlives_the_first", "assert ")
+@defect("F17", "catalog/test_catalog.py::TestSqliteCatalog::test_a_renewed_lease_outlives_the_first", "assert ")
 def leases_are_never_renewed() -> None:
     """A lease ends when it would have, however long the copy takes."""
     swap("catalog.attempts:Attempts.renew", lambda _: lambda _, attempt: attempt)
