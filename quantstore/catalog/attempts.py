@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from uuid import uuid4
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from quantstore.catalog import schema
@@ -19,6 +20,7 @@ LEASE_SECONDS = 600
 _table = schema.attempts
 _INSERT = _table.insert()
 _STATE = select(_table.c.state).where(_table.c.attempt_id == bindparam("attempt"))
+_NEWEST = select(func.max(schema.versions.c.version))
 _END = (
     update(_table)
     .where(_table.c.attempt_id == bindparam("attempt"), _table.c.state == "open")
@@ -61,8 +63,9 @@ class Attempts:
                     "lease_until_ns": attempt.lease_until_ns,
                 },
             )
+            newest = connection.execute(_NEWEST).scalar() or 0
         _given_up.discard(attempt.attempt_id)
-        return attempt
+        return replace(attempt, after_version=newest)
 
     def renew(self, attempt: Attempt) -> Attempt:
         """Extend the lease where less than half of it is left.
@@ -79,7 +82,7 @@ class Attempts:
             connection.execute(
                 update(_table).where(_table.c.attempt_id == attempt.attempt_id).values(lease_until_ns=until)
             )
-        return Attempt(attempt.attempt_id, attempt.kind, attempt.target, until)
+        return replace(attempt, lease_until_ns=until)
 
     def abort(self, attempt: Attempt) -> bool:
         """End an attempt; return whether it can never commit: False where it has.

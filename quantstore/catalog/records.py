@@ -70,12 +70,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A registered intention to write bytes; their locations contain `attempt_id`."""
+    """A registered intention to write bytes; their locations contain `attempt_id`.
+
+    Attributes:
+        after_version: The newest version when it was registered.
+    """
 
     attempt_id: str
     kind: str
     target: str
     lease_until_ns: int
+    after_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

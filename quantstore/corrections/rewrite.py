@@ -180,8 +180,15 @@ class Rewriter:
         store = self._stores[tier]
         staying = [one for one in losers if one.rows.num_rows]
         pieces = [_piece(one, form) for one in staying]
+        staging.replace(placed for one in losers for placed, _, _ in one.segments)
         parts = [
-            Part(staging.place(form.spec, piece.partition, tier), piece.table, piece.partition, piece.is_mixed)
+            Part(
+                staging.place(form.spec, piece.partition, tier),
+                piece.table,
+                piece.partition,
+                piece.is_mixed,
+                staging.origin(form),
+            )
             for piece in pieces
         ]
         with ThreadPoolExecutor(1) as beside:  # while bytes are written, rows are counted

@@ -17,6 +17,7 @@ from quantstore.rows.fingerprint import column_proofs
 from quantstore.stores.base import Part
 from quantstore.write.locations import location
 from quantstore.write.order import in_store_order
+from quantstore.write.origin import origin
 from quantstore.write.proof import find_difference
 
 if TYPE_CHECKING:
@@ -176,7 +177,9 @@ class Restore:
             proofs = column_proofs(rescued.table)
             table = in_store_order(rescued.table, form.layout, store.capabilities.order)
             place = location(form.spec, segment.partition, copy.tier, attempt.attempt_id, 0)
-            (made,) = store.write(form.layout, [Part(place, table, segment.partition)])
+            asset_class = segment.partition.asset_class
+            said = origin(form, attempt, replaces=[(copy.store, copy.location, asset_class)], role=copy.role.value)
+            (made,) = store.write(form.layout, [Part(place, table, segment.partition, origin=said)])
             reach("repair.copied")
             new = NewCopy(
                 tier=copy.tier,

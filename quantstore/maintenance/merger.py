@@ -24,6 +24,7 @@ from quantstore.rows.times import row_mask, time_ns
 from quantstore.stores.base import Part, Selection
 from quantstore.write.locations import location
 from quantstore.write.order import in_store_order
+from quantstore.write.origin import origin, replaced
 from quantstore.write.partition import Piece, contents, without_constants
 from quantstore.write.proof import find_difference
 from quantstore.write.shares import segments_of
@@ -167,7 +168,9 @@ class Merger:
         stamps = time_ns(ordered.column(form.spec.time), form.spec.name)
         piece = Piece(without_constants(ordered, form), 0, merge.partition, is_mixed, ordered, stamps)
         held = contents(piece, form.layout)
-        (made,) = store.write(form.layout, [Part(files.place(form, merge), piece.table, merge.partition, is_mixed)])
+        place = files.place(form, merge)
+        said = origin(form, files.attempt, replaces=[copy for one in merge.sources for copy in replaced(one)])
+        (made,) = store.write(form.layout, [Part(place, piece.table, merge.partition, is_mixed, said)])
         files.add(store, made.location)
         reach("compact.copied")
         del ordered, piece

@@ -67,7 +67,8 @@ class ArrowStore(LocalStore):
         for part in parts:
             table = _in_batches(unify_dictionaries(_without_views(stored_table(layout, part))))
             check_values(table)
-            table = table.replace_schema_metadata(FileFacts.of(layout, part.partition, is_mixed=part.is_mixed).encode())
+            facts = FileFacts.of(layout, part.partition, is_mixed=part.is_mixed, origin=part.origin)
+            table = table.replace_schema_metadata(facts.encode())
             files.append((part.location + SUFFIX, partial(_encode, table)))
         return self._files.write(files, workers=_WRITERS)
 

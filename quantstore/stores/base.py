@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from quantstore.core.timerange import TimeRange
 
@@ -61,12 +61,14 @@ class Part:
         partition: The partition all rows belong to.
         is_mixed: Whether the column `asset_class` says for each row which partition of the day it belongs to, and not
             `partition`.
+        origin: What the file is to say of how it came to be, as JSON keeps it; None for nothing.
     """
 
     location: str
     table: pa.Table
     partition: Partition
     is_mixed: bool = False
+    origin: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 Stored under the key `quantstore` in the metadata of Arrow and Parquet files, as JSON:
 `{"format": 1, "schema": ..., "time": ..., "symbol": ..., "partition": {"trade_date": ..., "asset_class": ...},
-"mixed": true, "categories": {column: ...}}`, where the schema and the categories are base64 of Arrow IPC streams. In a
-mixed file the column `asset_class` says which partition of the day a row belongs to.
+"mixed": true, "categories": {column: ...}, "origin": {...}}`, where the schema and the categories are base64 of Arrow
+IPC streams, and the origin tells how the file came to be. In a mixed file the column `asset_class` says which partition
+of the day a row belongs to.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class FileFacts:
         symbol: Name of the symbol column, or None.
         partition: The partition all rows belong to.
         is_mixed: Whether rows belong to the partitions that their asset classes say.
+        origin: How the file came to be, see `quantstore.write.origin`; None for a file that does not say.
         categories: Values of each dictionary column, in order, where the file's format does not keep them.
     """
 
@@ -45,6 +47,7 @@ class FileFacts:
     partition: Partition
     categories: Mapping[str, pa.Array] = field(default_factory=dict)
     is_mixed: bool = False
+    origin: Mapping[str, Any] | None = None
 
     @classmethod
     def of(
@@ -54,9 +57,10 @@ class FileFacts:
         categories: Mapping[str, pa.Array] | None = None,
         *,
         is_mixed: bool = False,
+        origin: Mapping[str, Any] | None = None,
     ) -> FileFacts:
         """Return the facts of a file of a table."""
-        return cls(layout.schema, layout.time, layout.symbol, partition, categories or {}, is_mixed)
+        return cls(layout.schema, layout.time, layout.symbol, partition, categories or {}, is_mixed, origin)
 
     def encode(self) -> dict[bytes, bytes]:
         """Return the metadata entry."""
@@ -71,7 +75,7 @@ class FileFacts:
             },
             "mixed": self.is_mixed,
             "categories": {name: _text(_pack(values)) for name, values in self.categories.items()},
-        }
+        } | ({} if self.origin is None else {"origin": dict(self.origin)})
         return {KEY: json.dumps(facts, separators=(",", ":")).encode()}
 
 
@@ -96,6 +100,7 @@ def decode_facts(metadata: Mapping[bytes, bytes] | None, location: str) -> FileF
             partition=_partition(facts["partition"]),
             categories={name: _unpack(text) for name, text in facts["categories"].items()},
             is_mixed=facts.get("mixed", False),
+            origin=facts.get("origin"),
         )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise IntegrityError(f"{location} does not say what it holds: {error}.", location=location) from error

@@ -100,7 +100,7 @@ class ParquetStore(LocalStore):
 
     def _encode(self, layout: TableLayout, part: Part, file: HashingFile) -> None:
         table = unify_dictionaries(_with_hidden(layout, part))
-        facts = FileFacts.of(layout, part.partition, file_categories(table))
+        facts = FileFacts.of(layout, part.partition, file_categories(table), origin=part.origin)
         physical = to_physical(table, layout.schema)
         dictionaries, packed = _encodings(physical, packs_integers=_CODECS[self._codec].packs_integers)
         with pq.ParquetWriter(

@@ -29,6 +29,7 @@ from quantstore.stores.integrity import require_rows
 from quantstore.tiering.planner import PlannedMove, ProposedMove, batches
 from quantstore.write.locations import location
 from quantstore.write.order import in_store_order
+from quantstore.write.origin import origin, replaced
 from quantstore.write.partition import piece_stats
 from quantstore.write.proof import find_difference
 
@@ -220,7 +221,8 @@ class Mover:
         del cut
         stats = piece_stats(table, form.layout)
         place = location(form.spec, segment.partition, tier, attempt.attempt_id, number)
-        (made,) = store.write(form.layout, [Part(place, table, segment.partition)])
+        said = origin(form, attempt, replaces=replaced(planned.placed), is_live=segment.removed_version is None)
+        (made,) = store.write(form.layout, [Part(place, table, segment.partition, origin=said)])
         written.append((tier, made.location))
         del table
         copy = NewCopy(

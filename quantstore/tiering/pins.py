@@ -27,6 +27,7 @@ from quantstore.rows.form import TableForm, known_form
 from quantstore.stores.base import Part
 from quantstore.write.locations import location
 from quantstore.write.order import in_store_order
+from quantstore.write.origin import origin
 from quantstore.write.partition import piece_stats
 from quantstore.write.proof import find_difference
 
@@ -260,7 +261,8 @@ class Pinner:
         rows = in_store_order(rows, form.layout, store.capabilities.order)
         stats = piece_stats(rows, form.layout)
         place = location(form.spec, partition, new.tier, attempt.attempt_id, number)
-        (made,) = store.write(form.layout, [Part(place, rows, partition)])
+        said = origin(form, attempt, role=Role.SHADOW.value)
+        (made,) = store.write(form.layout, [Part(place, rows, partition, origin=said)])
         written.append(made.location)
         reach("pin.copied")
         del rows

@@ -291,7 +291,8 @@ class Append:
             form, came = incoming.form, None
             if self._kept_as is not None and self._kept_as.schema != form.schema:
                 form, came = self._kept_as, form
-            arrivals = Arrivals(staging, self._stores[request.tier], request.tier, form, self._first, came)
+            store, overwrites = self._stores[request.tier], request.mode == "overwrite"
+            arrivals = Arrivals(staging, store, request.tier, form, self._first, came, overwrites=overwrites)
             earlier = EarlierContents(incoming.forms_before, wishes.tz, wishes.asset_class)
             arrivals.add_all(earlier.watching(incoming.source), tz=wishes.tz, asset_class=wishes.asset_class)
             self.incoming = incoming.with_grain(arrivals.form.spec.grain)

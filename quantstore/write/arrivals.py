@@ -42,6 +42,7 @@ class Arrivals:
         form: The table's form.
         first_ordinal: Number of the first row among those the commit adds to the table.
         came: The form that rows are brought into first, where the table takes a newer one in the same commit.
+        overwrites: Whether the commit takes away all that the table held.
 
     Attributes:
         form: The table's form; the first rows decide a grain that is not decided yet.
@@ -57,6 +58,8 @@ class Arrivals:
         form: TableForm,
         first_ordinal: int = 0,
         came: TableForm | None = None,
+        *,
+        overwrites: bool = False,
     ) -> None:
         self._staging = staging
         self._store = store
@@ -64,6 +67,7 @@ class Arrivals:
         self.form = form
         self._first = first_ordinal
         self._came = came
+        self._overwrites = overwrites
         self._digest = content_digest(form)
         self.rows = 0
         self.segments: list[NewSegment] = []
@@ -100,6 +104,7 @@ class Arrivals:
                 piece.table,
                 piece.partition,
                 piece.is_mixed,
+                self._staging.origin(self.form, piece.seq_start, overwrites=self._overwrites),
             )
             for piece in pieces
         ]

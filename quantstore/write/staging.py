@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from quantstore.core.failpoints import reach
 from quantstore.errors import ConflictError, QuantStoreError
@@ -12,12 +12,14 @@ from quantstore.stores.base import Written
 if TYPE_CHECKING:
     from quantstore.catalog.catalog import Catalog
     from quantstore.catalog.records import Attempt
-    from quantstore.core.segment import Partition
+    from quantstore.core.segment import Partition, PlacedSegment
     from quantstore.core.table import TableSpec
     from quantstore.core.tier import Tier
+    from quantstore.rows.form import TableForm
     from quantstore.stores.base import Part, SegmentStore, TableLayout
 
 from quantstore.write.locations import location
+from quantstore.write.origin import Replaced, origin, replaced
 
 
 class Staging:
@@ -34,6 +36,7 @@ class Staging:
         self._target = target
         self._written: list[tuple[SegmentStore, str]] = []
         self._names = 0
+        self._replaced: list[Replaced] = []
         self.is_dry = is_dry
         self.attempt: Attempt | None = None
 
@@ -48,6 +51,14 @@ class Staging:
         elif self._names % 64 == 0:
             self.renew()
         return location(spec, partition, tier, self.attempt.attempt_id, self._names - 1)
+
+    def replace(self, segments: Iterable[PlacedSegment]) -> None:
+        """Note segments that the commit takes away; files written from now on say so."""
+        self._replaced += [copy for placed in segments for copy in replaced(placed)]
+
+    def origin(self, form: TableForm, first: int | None = None, *, overwrites: bool = False) -> dict[str, Any] | None:
+        """Return what a file says of how it came to be, see `quantstore.write.origin`."""
+        return origin(form, self.attempt, first=first, replaces=self._replaced, overwrites=overwrites)
 
     def renew(self) -> None:
         """Extend the attempt's lease where it is due."""
