@@ -19,7 +19,18 @@ FIRST_NS = 1_772_409_600_000_000_000
 DAY_NS = 86_400 * 10**9
 ROW_BYTES = 124
 SIDES = {"bid": -0.01, "ask": 0.01}
-PHASES = ("start", "write", "read hot", "hot to warm", "warm to cold", "read cold", "SQL", "sweep")
+PHASES = (
+    "start",
+    "write",
+    "read hot",
+    "fsck hot",
+    "hot to warm",
+    "warm to cold",
+    "read cold",
+    "SQL",
+    "fsck cold",
+    "sweep",
+)
 _SYMBOLS = np.array([f"SYM{number:04}" for number in range(200)])
 
 
@@ -53,6 +64,8 @@ def run(root: str, rows: int, page: str, limit: str) -> None:
             phase.put(number)
             if name == "write":
                 assert store.write(batches(rows), "ticks", symbol="symbol", asset_class="EQUITY").rows == rows
+            elif name.startswith("fsck"):
+                assert store.fsck()
             elif name.startswith("read"):
                 check(store.read("ticks", to="reader", max_bytes=None), rows)
             elif " to " in name:

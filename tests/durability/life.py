@@ -167,8 +167,9 @@ class Life:
             self._alter(before, lambda: self.store.undrop(table))
 
     def _restore(self, table: str) -> None:
-        if self.versions:
-            version, state = self.chance.choice(self.versions)
+        known = [one for one in self.versions if one[1][table]]  # not while it had another name
+        if known:
+            version, state = self.chance.choice(known)
             self._alter({**self.state, table: state[table]}, lambda: self.store.table(table).restore(version))
 
     def _migrate(self, table: str) -> None:
