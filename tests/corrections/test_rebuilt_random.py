@@ -29,10 +29,9 @@ def content(root):
     with closing(sqlite3.connect(root / "catalog.sqlite")) as connection:
         names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         names -= {"attempts", "readers", "segment_access"}
-        return {
-            name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}")))
-            for name in names
-        } | {"settings": sorted(connection.execute("SELECT * FROM settings WHERE name <> 'journal'"))}
+        return {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in names} | {
+            "settings": sorted(connection.execute("SELECT * FROM settings WHERE name <> 'journal'"))
+        }
 
 
 @pytest.mark.parametrize("seed", SEEDS)
