@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from quantstore.catalog.conflicts import renamed_away
 from quantstore.core.segment import SEQ
 from quantstore.core.table import TableSpec
 from quantstore.errors import InvalidInputError, UnsupportedError
@@ -50,6 +51,7 @@ class Condition:
     Raises:
         InvalidInputError: `where` is no condition on the rows of this table.
         NotFoundError: `where` names a column that this table has not; the nearest is named.
+        ConflictError: The table was dropped or renamed meanwhile.
     """
 
     def __init__(
@@ -118,6 +120,9 @@ class Condition:
         return self._run(statement)
 
     def _planned(self, view: View) -> Statement:
+        named = view.table(self._record.name)
+        if named is None or named.table_id != self._record.table_id:
+            raise renamed_away(self._record.name)
         try:
             statement = self._preparer.prepare(view, ReadRequest(self._query(quote(self._record.name))))
         except (InvalidInputError, UnsupportedError) as error:

@@ -102,3 +102,19 @@ def test_of_two_first_writes_with_different_time_columns_the_second_is_refused(s
     with pytest.raises(ConflictError, match="another form"):
         store.write(rows.assign(price=2.0), "t", time="ts", mode=mode)
     assert store.read("t", start="2026-06-01")["price"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("has_other", [False, True])
+def test_a_condition_is_never_asked_of_another_table_that_got_the_name(store, has_other):
+    """Nor is the table called unknown to the writer that has just found it."""
+    from quantstore.corrections.correction import Parts
+    from quantstore.query.condition import Condition
+
+    store.write(ticks(), "t")
+    record = store._record("t")
+    store.table("t").rename("u")
+    if has_other:
+        store.write(ticks(price=2.0), "t")
+    parts: Parts = store._parts()
+    with pytest.raises(ConflictError, match="dropped or renamed"):
+        Condition(parts.catalog, parts.stores, parts.engine, record, "price = 1.0")
