@@ -21,9 +21,9 @@ SEED = int(os.environ.get("QUANTSTORE_KILL_SEED") or random.SystemRandom().randr
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_at_random_moments_nothing_acknowledged_is_lost_and_nothing_is_half_there(tmp_path, capsys):
+def test_killed_at_random_moments_nothing_acknowledged_is_lost_and_nothing_is_half_there(quick_folder, capsys):
     started = time.monotonic()
-    tally = run(tmp_path, KILLS, LANES, SEED)
+    tally = run(quick_folder, KILLS, LANES, SEED)
     with capsys.disabled():
         print(tally.report(time.monotonic() - started, SEED))
     assert tally.kills == KILLS // LANES * LANES
