@@ -35,6 +35,8 @@ FIRST_NS = 1_772_409_600_000_000_000
 DAY_NS = 86_400 * 10**9
 PRIME = 2_654_435_761
 MOST_ROWS = 400
+LEAST = 12
+"""What each process does however slow the machine is."""
 KINDS = {
     "append": 30,
     "correct": 12,
@@ -78,11 +80,11 @@ class Worker:
         self.last: tuple[str, Any, str, int] | None = None
         self.counts: Counter[str] = Counter()
 
-    def step(self) -> None:
-        """Do one thing; a conflict that its contract allows is counted, and leaves everything as it was."""
+    def step(self, kind: str | None = None) -> None:
+        """Do one thing, drawn or named; a conflict that its contract allows is counted, and leaves everything as it was."""
         from quantstore.errors import ConflictError
 
-        kind = self.chance.choices(list(KINDS), list(KINDS.values()))[0]
+        kind = kind or self.chance.choices(list(KINDS), list(KINDS.values()))[0]
         self.counts[kind] += 1
         try:
             getattr(self, "_" + kind.replace(" ", "_"))(self.chance.choice(TABLES))
@@ -226,13 +228,14 @@ def work(root: str, owner: int, seconds: float, seed: int, account: str) -> None
     from quantstore.errors import QuantStoreWarning
 
     warnings.simplefilter("ignore", QuantStoreWarning)
-    end, errors = time.monotonic() + seconds, list[str]()
+    errors = list[str]()
     with open_store(root, cache=random.Random(owner).choice(("off", "16MB"))) as store:
         worker = Worker(store, owner, seed)
         count_rounds(worker.counts)
-        while time.monotonic() < end and not errors:
+        end = time.monotonic() + seconds
+        while (time.monotonic() < end or sum(worker.counts.values()) < LEAST) and not errors:
             try:
-                worker.step()
+                worker.step(None if worker.counts else "append")
             except Exception:  # noqa: BLE001 - told
                 errors.append(traceback.format_exc())
     Path(account).write_text(json.dumps({"kept": worker.kept, "counts": worker.counts, "errors": errors}))

@@ -56,5 +56,5 @@ def test_a_store_says_what_its_model_says_whatever_happens(zygote):
 
 def test_a_state_machine_finds_no_difference(zygote):
     StoreMachine.zygote = zygote
-    quick = settings(dose(4, 20), suppress_health_check=list(HealthCheck))
+    quick = settings(dose(3, 15), suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(StoreMachine, settings=quick)
