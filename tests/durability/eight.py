@@ -81,7 +81,7 @@ class Worker:
         self.counts: Counter[str] = Counter()
 
     def step(self, kind: str | None = None) -> None:
-        """Do one thing, drawn or named; a conflict that its contract allows is counted, and leaves everything as it was."""
+        """Do one thing, drawn or named; a conflict that its contract allows is counted and changes nothing."""
         from quantstore.errors import ConflictError
 
         kind = kind or self.chance.choices(list(KINDS), list(KINDS.values()))[0]
