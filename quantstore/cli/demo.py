@@ -30,7 +30,7 @@ DAYS = 5
 COLD_BEFORE, WARM_BEFORE = "2026-11-18", "2026-11-20"
 NOTEBOOK = "quickstart.ipynb"
 _MARK = "demo.json"
-_OURS = (_MARK, "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "hot", "warm", "cold")
+_OURS = (_MARK, "catalog.journal", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "hot", "warm", "cold")
 _TABLES = ("trades", "quotes")
 
 BARS = """

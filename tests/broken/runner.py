@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+_WORKER = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID")
 _DRIVERS = ("duckdb", "pandas", "polars", "pyarrow.pandas_compat", "pyarrow.parquet", "pyarrow.dataset")
 _DRIVERS += ("sqlalchemy.dialects.sqlite", "sqlglot.dialects.duckdb", "pandas.testing", "pytest")
 
@@ -26,7 +27,7 @@ def run_all(jobs: list[dict[str, Any]], folder: Path) -> dict[str, tuple[int, st
     """Run jobs, two at a time; return exit code and report of each by its name."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-    for name in ("QUANTSTORE_FAILPOINT", "QUANTSTORE_BROKEN", "PYTEST_CURRENT_TEST"):
+    for name in ("QUANTSTORE_FAILPOINT", "QUANTSTORE_BROKEN", "PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS", *_WORKER):
         environment.pop(name, None)
     lines = "".join(json.dumps({**one, "output": str(folder / f"{one['name']}.txt")}) + "\n" for one in jobs)
     done = subprocess.run(

@@ -31,7 +31,11 @@ class SmallDisk:
 
     def rows(self):
         """Every file of rows on it, temporary ones included."""
-        files = (path for path in self.folder.rglob("*") if path.is_file() and path.parent.name != "s")
+        files = (
+            path
+            for path in self.folder.rglob("*")
+            if path.is_file() and path.parent.name not in ("s", "catalog.journal")
+        )
         return sorted(str(path.relative_to(self.folder)) for path in files if path != self._ballast)
 
     def remount(self, *options: str) -> None:
