@@ -93,7 +93,7 @@ def _of_files(entries: Sequence[Any], projection: Projection, table_id: int) -> 
     wanted = projection.wanted(table_id)
     try:
         right = {one.file_path: one for one in projection.records(list(wanted.files.values()), wanted)}
-    except IntegrityError:
+    except (IntegrityError, FileNotFoundError):
         return None  # what is wrong is the file, which other checks tell
     for entry in entries:
         for fact in _differing(entry, right[entry.file_path]):

@@ -22,7 +22,7 @@ from pyiceberg.table.update import (
 from sqlalchemy.exc import OperationalError
 
 from quantstore.core.failpoints import reach
-from quantstore.errors import UnavailableError, UnsupportedError
+from quantstore.errors import IntegrityError, UnavailableError, UnsupportedError
 from quantstore.publish.columns import PublishedColumns, published_columns
 from quantstore.publish.data_files import ColdFile, PartitionValues, data_files, iceberg_schema
 from quantstore.publish.iceberg import DAMAGE, GENERATION, STORE_ID, VERSION
@@ -74,6 +74,44 @@ class Wanted:
     files: dict[str, ColdFile]
 
 
+def wanted_form(state: ColdState, root: str, form: Callable[[int], TableForm]) -> Wanted:
+    """Return what the published form of a table should be.
+
+    Args:
+        state: The table and its cold segments.
+        root: Where cold copies are.
+        form: Returns the form in which a schema id keeps rows.
+    """
+    table = state.table
+    if table.schema_id is None:
+        raise UnsupportedError(f"Table {table.name!r} has no columns yet; write to it first.", table=table.name)
+    stored = sorted({one.segment.schema_id for one in state.segments}, reverse=True)
+    newest = form(table.schema_id).schema
+    columns = published_columns(newest, [form(one).schema for one in stored])
+    files = {}
+    for one in state.segments:
+        copy = one.primary
+        path = f"{root}/{copy.location}"
+        size = copy.size_bytes if copy.file_bytes is None else copy.file_bytes
+        files[path] = ColdFile(path, one.segment.partition, one.segment.stats.rows, size)
+    if len(files) < len(state.segments):
+        raise UnsupportedError(f"Table {table.name!r} has segments that share a file in cold.", table=table.name)
+    partitions = PartitionValues(columns.schema, table.spec.grain)
+    return Wanted(columns, iceberg_schema(columns.schema), partitions, files)
+
+
+def require_files(wanted: Wanted) -> None:
+    """Check that every file of a table can be published.
+
+    Raises:
+        IntegrityError: One is damaged or gone.
+    """
+    try:
+        data_files(list(wanted.files.values()), wanted.columns, wanted.schema, wanted.partitions)
+    except FileNotFoundError as error:
+        raise IntegrityError(f"A file to be published is gone: {error}. audit() lists all damage.") from error
+
+
 class Projection:
     """Publishes tables into one Iceberg catalog.
 
@@ -107,12 +145,17 @@ class Projection:
             tidies: Whether to delete metadata that nothing needs, too.
 
         Raises:
+            IntegrityError: A file of rows is gone.
             UnavailableError: Other processes kept coming first.
         """
         for left in reversed(range(_ROUNDS)):
             try:
                 return self._round(table_id, tidies=tidies)
             except _CONFLICTS as error:
+                if not left and isinstance(error, FileNotFoundError):
+                    raise IntegrityError(
+                        f"A file to be published is gone: {error}. audit() lists all damage."
+                    ) from error
                 if not left:
                     raise UnavailableError(f"Other processes kept publishing the same table: {error}") from error
                 time.sleep(_WAIT_SECONDS * (_ROUNDS - left))
@@ -139,7 +182,7 @@ class Projection:
 
     def wanted(self, table_id: int) -> Wanted:
         """Return what the published form of a table should be."""
-        return self._wanted(self._catalog.publications.state(table_id, self._root))
+        return wanted_form(self._catalog.publications.state(table_id, self._root), self._root, self._form)
 
     def records(self, files: Sequence[ColdFile], wanted: Wanted) -> list[DataFile]:
         """Return what is to be said of files."""
@@ -159,7 +202,7 @@ class Projection:
         return [one for one in listed if one.format == self._format]
 
     def _publish(self, table: Table | None, state: ColdState) -> Table:
-        wanted = self._wanted(state)
+        wanted = wanted_form(state, self._root, self._form)
         self._split = wanted.columns.split
         spec = wanted.partitions.spec(wanted.schema)
         listed: Listed = []
@@ -179,24 +222,6 @@ class Projection:
         self._lake.point(table)
         reach("publish.pointed")
         return table
-
-    def _wanted(self, state: ColdState) -> Wanted:
-        table = state.table
-        if table.schema_id is None:
-            raise UnsupportedError(f"Table {table.name!r} has no columns yet; write to it first.", table=table.name)
-        stored = sorted({one.segment.schema_id for one in state.segments}, reverse=True)
-        newest = self._form(table.schema_id).schema
-        columns = published_columns(newest, [self._form(one).schema for one in stored])
-        files = {}
-        for one in state.segments:
-            copy = one.primary
-            path = f"{self._root}/{copy.location}"
-            size = copy.size_bytes if copy.file_bytes is None else copy.file_bytes
-            files[path] = ColdFile(path, one.segment.partition, one.segment.stats.rows, size)
-        if len(files) < len(state.segments):
-            raise UnsupportedError(f"Table {table.name!r} has segments that share a file in cold.", table=table.name)
-        partitions = PartitionValues(columns.schema, table.spec.grain)
-        return Wanted(columns, iceberg_schema(columns.schema), partitions, files)
 
     def _commit(
         self,

@@ -107,25 +107,33 @@ class Publisher:
                     found.append((one.table.name, told))
         return found
 
-    def remake(self, set_aside: Callable[[Path, str, str], Any]) -> None:
-        """Publish every published table anew, from nothing.
+    def remake(self, table: str, set_aside: Callable[[Path, str, str], Any]) -> None:
+        """Publish a table anew, from nothing; an Iceberg catalog that is damaged is made anew first.
 
         Args:
+            table: Its name.
             set_aside: Keeps a damaged file, given its path, a name for it and a suffix.
+
+        Raises:
+            IntegrityError: A file of its rows is damaged or gone; its published form stays as it was.
         """
         from quantstore.publish.differences import DATABASE, database_problem
+        from quantstore.publish.projection import require_files, wanted_form
 
         with self._lock:
-            if self._lake is not None:
-                self._lake.close()
-                self._lake = None
+            known = [one for one in self._known() if one.table.name == table and not one.is_dropped]
+            for one in known:
+                state = self._catalog.publications.state(one.table.table_id, self._root)
+                require_files(wanted_form(state, self._root, self._form))
             if database_problem(self.folder):
+                if self._lake is not None:
+                    self._lake.close()
+                    self._lake = None
                 for path in sorted(self.folder.glob(f"{DATABASE}*")):
                     set_aside(path, f"{FOLDER}/{path.name}", ".damaged")
-            for one in self._known():
-                if not one.is_dropped:
-                    self._open().discard(one.name, one.table.table_id)
-        self.repair()
+            for one in known:
+                self._open().discard(one.name, one.table.table_id)
+        self.publish([one.table for one in known])
 
     def unpublish(self, table: TableRecord) -> None:
         """Take a table out of the Iceberg catalog.

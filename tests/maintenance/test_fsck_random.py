@@ -157,3 +157,24 @@ def test_a_journal_that_is_damaged_is_begun_anew(tmp_path, pattern):
         assert (problem.kind, path.name in problem.message) == ("derived", True)
         assert store.fsck(repair=True).ok
         assert store.fsck().ok
+
+
+def test_what_cannot_be_published_anew_stays_as_it_was(tmp_path):
+    """The files of rows come first: with one of them gone nothing would be left of what is published."""
+    with warnings.catch_warnings(), qs.open(tmp_path / "store") as store:
+        warnings.simplefilter("ignore", QuantStoreWarning)
+        store.write(_rows(), "quotes", "cold")
+        store.write(_rows().tail(1), "others", "cold")
+        for name in ("quotes", "others"):
+            store.publish(name)
+        next((tmp_path / "store" / "cold" / "quotes").rglob("*-*.parquet")).unlink()
+        for path in (tmp_path / "store").rglob("*.metadata.json"):
+            path.unlink()
+        first, second = store.fsck(repair=True), store.fsck(repair=True)
+        assert [str(one) for one in first.problems] == [str(one) for one in second.problems]
+        derived = [one for one in first.problems if one.kind == "derived"]
+        assert [one.table for one in derived] == ["quotes"]
+        assert "A file to be published is gone" in str(derived[0])
+        assert len(first.repairs) == 1
+        with pytest.raises(qs.errors.IntegrityError, match="A file to be published is gone"):
+            store.publish("quotes")

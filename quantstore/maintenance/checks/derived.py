@@ -24,15 +24,15 @@ class Published(Protocol):
         """Return tables whose published form is not what it should be, each with what is wrong."""
         ...
 
-    def remake(self, set_aside: Callable[[Path, str, str], Any]) -> None:
-        """Publish all of them anew."""
+    def remake(self, table: str, set_aside: Callable[[Path, str, str], Any]) -> None:
+        """Publish one of them anew."""
         ...
 
 
 def derived_data(grounds: Grounds, publisher: Published, cache: DiskCache, *, deep: bool) -> Iterator[Finding]:
     """Yield what is derived and wrong; all of it can be made anew."""
     for table, what in publisher.differences(deep=deep):
-        mend = Remake(partial(publisher.remake, grounds.lost.take), "published it anew")
+        mend = Remake(partial(publisher.remake, table, grounds.lost.take), "published it anew")
         message = f"table {table!r} as it is published: {what}"
         remedy = "Reads of the store do not use it. fsck(repair=True) publishes it anew."
         yield Finding(Problem("derived", table, "", "", "", message, remedy, is_mendable=True), mend)
