@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, exists, func, select, update
+from sqlalchemy import Column, Connection, delete, exists, func, insert, select, update
 
 from quantstore.catalog import kept, schema, snapshots
 from quantstore.catalog.database import Database
+from quantstore.catalog.inserts import last_key
 from quantstore.catalog.records import GarbageCopy, Snapshot
 from quantstore.core.clock import Clock
 from quantstore.core.process import ProcessId, is_dead, this_process
@@ -61,6 +62,8 @@ class Garbage:
         """Drop the records of condemned copies whose bytes are gone, and of segments left without any copy."""
         ids = [copy.copy_id for copy in copies]
         with self._database.write() as connection:
+            for key in (schema.copies.c.copy_id, schema.segments.c.segment_id):
+                _keep_last(connection, key)
             for start in range(0, len(ids), 500):
                 some = ids[start : start + 500]
                 connection.execute(delete(schema.copies).where(_c.copy_id.in_(some), _c.condemned_ns.is_not(None)))
@@ -151,3 +154,15 @@ def _still_held(connection: Connection, free: Iterable[Any]) -> set[tuple[str, s
             query = select(_c.copy_id, _c.location).where(_c.store == store, _c.location.in_(some))
             held |= {(store, row.location) for row in connection.execute(query) if row.copy_id not in ids}
     return held
+
+
+def _keep_last(connection: Connection, key: Column[int]) -> None:
+    """Record the highest key that a row has, so that no later one is given it when this one is deleted."""
+    name = last_key(key)
+    kept = schema.settings.c.value
+    before = connection.execute(select(kept).where(schema.settings.c.name == name)).scalar()
+    last = connection.execute(select(func.max(key))).scalar() or 0
+    if before is None and last:
+        connection.execute(insert(schema.settings), {"name": name, "value": str(last)})
+    elif last > int(before or 0):
+        connection.execute(update(schema.settings).where(schema.settings.c.name == name).values(value=str(last)))

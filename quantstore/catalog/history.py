@@ -7,12 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from quantstore.catalog import kept, schema, snapshots
 from quantstore.catalog.database import Database
 from quantstore.catalog.expiry import is_reachable
-from quantstore.catalog.inserts import commit_time, insert_change, insert_schema, name_table, new_key, new_version
+from quantstore.catalog.inserts import (
+    ADD_COPY,
+    ADD_SEGMENT,
+    commit_time,
+    insert_change,
+    insert_schema,
+    name_table,
+    new_key,
+    new_version,
+)
 from quantstore.catalog.marks import require_not_held
 from quantstore.catalog.records import TableRecord
 from quantstore.catalog.segments import find_segments
@@ -228,7 +237,7 @@ def _bring_back(connection: Connection, placed: PlacedSegment, version: int, now
     old = connection.execute(select(s).where(s.c.segment_id == placed.segment.segment_id)).one()._mapping  # noqa: SLF001
     values = {name: value for name, value in old.items() if name != "segment_id"}
     values |= {"added_version": version, "removed_version": None}
-    segment_id = new_key(connection.execute(insert(s), values))
+    segment_id = new_key(connection.execute(ADD_SEGMENT, values))
     copies = connection.execute(
         select(c).where(
             c.c.segment_id == placed.segment.segment_id,
@@ -238,7 +247,7 @@ def _bring_back(connection: Connection, placed: PlacedSegment, version: int, now
     ).all()
     for copy in copies:
         values = {name: value for name, value in copy._mapping.items() if name != "copy_id"}  # noqa: SLF001
-        connection.execute(insert(c), values | {"segment_id": segment_id, "created_ns": now})
+        connection.execute(ADD_COPY, values | {"segment_id": segment_id, "created_ns": now})
 
 
 def _note_whole(connection: Connection, table_id: int, versions: Collection[int]) -> None:

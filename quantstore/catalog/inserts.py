@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, Insert, cast, func, insert, select, union_all, update
 
 from quantstore.catalog import schema, snapshots
 from quantstore.catalog.database import CHANGED, PROOF
@@ -22,6 +22,23 @@ from quantstore.core.tier import Tier
 _MOST_VALUES = 500
 _NAMELESS = "\0"
 """Begins the key of a table without a name; no name may hold it."""
+
+
+def _adding(key: Column[int]) -> Insert:
+    """Return the statement that adds a row under a key that none ever had; SQLite gives keys of deleted rows again."""
+    s, table = schema.settings.c, key.table
+    recorded = select(cast(s.value, BigInteger).label("last")).where(s.name == last_key(key))
+    last = union_all(select(func.max(key).label("last")), recorded).subquery()
+    following = select(func.coalesce(func.max(last.c.last), 0) + 1).scalar_subquery()
+    return insert(table).values({key: following})  # type: ignore[arg-type]  # a column of a table
+
+
+def last_key(key: Column[int]) -> str:
+    """Return the name under which the settings keep the highest key that was deleted."""
+    return f"last_{key.name}"
+
+
+ADD_SEGMENT, ADD_COPY = _adding(schema.segments.c.segment_id), _adding(schema.copies.c.copy_id)
 
 
 def commit_time(connection: Connection, clock: Clock) -> int:
@@ -153,7 +170,7 @@ def insert_segment(
     """Add a segment and return its id."""
     stats = new.stats
     result = connection.execute(
-        insert(schema.segments),
+        ADD_SEGMENT,
         {
             "table_id": table_id,
             "schema_id": schema_id,
@@ -178,7 +195,7 @@ def insert_segment(
 def insert_copy(connection: Connection, segment_id: int, copy: NewCopy, version: int, now: int) -> int:
     """Add a copy of a segment and return its id."""
     result = connection.execute(
-        insert(schema.copies),
+        ADD_COPY,
         {
             "segment_id": segment_id,
             "tier": copy.tier.value,
