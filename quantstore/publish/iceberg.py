@@ -27,6 +27,7 @@ from sqlalchemy.exc import DatabaseError
 from quantstore.core.failpoints import reach
 from quantstore.core.folders import sync_folder
 from quantstore.errors import ConflictError, UnavailableError
+from quantstore.publish.avro import manifests
 from quantstore.publish.publication import IDENTIFIER
 from quantstore.stores.files import quote_component
 
@@ -169,7 +170,7 @@ class Lakehouse:
         needed |= {Path(one.metadata_file).name for one in metadata.metadata_log}
         for snapshot in metadata.snapshots:
             needed.add(Path(snapshot.manifest_list).name)
-            needed |= {Path(one.manifest_path).name for one in snapshot.manifests(table.io)}
+            needed |= {Path(one.manifest_path).name for one in manifests(snapshot, table.io)}
         _delete_old(one for one in folder.iterdir() if one.name not in needed)
 
     def tidy_folders(self) -> None:

@@ -10,6 +10,7 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 
 from quantstore.core.failpoints import reach
+from quantstore.publish import avro
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
@@ -20,13 +21,19 @@ MOST_MANIFESTS = 16
 Listed = list[tuple[ManifestFile, list[ManifestEntry]]]
 
 
-def listed_files(table: Table) -> Listed:
-    """Return the manifests of a table's newest snapshot that list files, with what they list."""
+def listed_files(table: Table, *, every_record: bool = False) -> Listed:
+    """Return the manifests of a table's newest snapshot that list files, with what they list.
+
+    Args:
+        table: The Iceberg table.
+        every_record: Whether to look at each record of the manifests before pyiceberg does, too; see `avro`.
+    """
     snapshot = table.current_snapshot()
     if snapshot is None:
         return []
-    found = [(one, one.fetch_manifest_entry(table.io, discard_deleted=True)) for one in snapshot.manifests(table.io)]
-    return [(manifest, entries) for manifest, entries in found if entries]
+    manifests = avro.manifests(snapshot, table.io, every_record=every_record)
+    found = [(one, avro.entries(one, table.io, every_record=every_record)) for one in manifests]
+    return [(manifest, listed) for manifest, listed in found if listed]
 
 
 class ProjectionFiles(_OverwriteFiles):
