@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,8 +35,11 @@ def helper(tmp_path_factory):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_crash_at_this_step_loses_nothing_and_can_be_gone_on_with(step, passed, zygote, helper, tmp_path):
+    """At its first time or, every other step, at its last; with QUANTSTORE_STEPS=all at both."""
+    tries = [(zygote, f"{step}:1"), (helper, f"{step}:{passed[step]}")]
+    if os.environ.get("QUANTSTORE_STEPS") != "all":
+        tries = [tries[STEPS.index(step) % 2]]
     with ThreadPoolExecutor(2) as pool:
-        tries = [(zygote, f"{step}:1"), (helper, f"{step}:{passed[step]}")]
         for done in [pool.submit(crash, *one, tmp_path) for one in tries]:
             done.result()
 

@@ -344,7 +344,7 @@ class Machine:
         assert got == sorted(wanted), (name, first, last)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_any_history_is_what_a_plain_model_says(tmp_path, seed):
     machine = Machine(tmp_path / "store", seed)
     try:

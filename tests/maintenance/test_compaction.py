@@ -209,7 +209,7 @@ def test_categories_that_outgrow_their_codes_are_left_apart(store):
     assert store.audit().orphans == 0
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_any_history_reads_the_same_whatever_is_compacted_in_between(store, seed, monkeypatch):
     monkeypatch.setattr(arrivals, "SEGMENT_BYTES", 120 * 400)
     chance = np.random.default_rng(seed)
