@@ -100,6 +100,7 @@ class Database:
             raise AccessDeniedError("The store is open read-only; open it with read_only=False to change it.")
         proof: Select[Any] | None = None
         is_change = False
+        number: int | None = None
         with self._explained():
             try:
                 with self._current_engine().connect() as connection:
@@ -111,7 +112,7 @@ class Database:
                         with connection.begin():
                             self._journal.settle(_driver(connection))
                             yield connection
-                            self._write_down(connection)
+                            number = self._write_down(connection)
                             is_change = connection.info.pop(CHANGED, False)
                             proof = connection.info.pop(PROOF, None)
                     finally:
@@ -121,26 +122,26 @@ class Database:
                 if proof is None or not self._took_effect(proof, error):
                     raise
             else:
-                self._journal.is_in_doubt = False
+                self._journal.committed(number)
         for listener in self.listeners if is_change else ():
             listener()
 
-    def _write_down(self, connection: Connection) -> None:
-        """Write what a transaction did into the journal, right before it commits.
+    def _write_down(self, connection: Connection) -> int | None:
+        """Write what a transaction did into the journal, right before it commits, and return its number there.
 
         Raises:
             IntegrityError: The catalog was deleted, or another one put in its place, while the store was open.
         """
         statements = connection.info.pop(capture.STATEMENTS, None)
         if not statements:
-            return
+            return None
         if connection.info.get(_FILE) != _identity(self.path):
             raise IntegrityError(
                 f"The catalog {self.path} was deleted or replaced while the store was open; nothing was changed. Close "
                 "the store and open it again.",
                 path=str(self.path),
             )
-        self._journal.append(_driver(connection), statements)
+        return self._journal.append(_driver(connection), statements)
 
     def renew_journal(self, *, always: bool = False) -> bool:
         """Make the journal durable, and begin a new one where it is long or `always`; return whether that was done."""

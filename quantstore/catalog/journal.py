@@ -53,11 +53,11 @@ class Journal:
         self._number = -1
         self._end = -1
         self._is_synced = True
-        self.is_in_doubt = False
-        """Whether a line was written of which the transaction is not known to have committed."""
+        self._in_doubt: int | None = None
+        """Number of a line of which the transaction is not known to have committed."""
 
-    def append(self, driver: sqlite3.Connection, statements: list[Statement]) -> None:
-        """Write down what a transaction did, before it commits.
+    def append(self, driver: sqlite3.Connection, statements: list[Statement]) -> int:
+        """Write down what a transaction did, before it commits, and return its number.
 
         Raises:
             CapacityError: The disk is full.
@@ -67,27 +67,34 @@ class Journal:
         with _Explained(self.folder):
             self.ensure(driver)
             number = self._number + 1
-            self.is_in_doubt = True
+            self._in_doubt = number
             self._write(journal_files.encode(number, {"at": time.time_ns(), "do": statements}))
             self._number = number
             driver.execute(_SET, (f"{self._epoch}:{number}",))
         reach("journal.written")
+        return number
+
+    def committed(self, number: int | None) -> None:
+        """Know that a transaction committed; the lock is gone by now, and the line in doubt may be a later one."""
+        if self._in_doubt == number:
+            self._in_doubt = None
 
     def settle(self, driver: sqlite3.Connection) -> None:
         """Take off a line of this process whose transaction did not commit; what fails here the next line does."""
-        if self.is_in_doubt:
+        if self._in_doubt is not None:
             with suppress(OSError):
                 epoch, number = stand_of(driver)
                 self._agrees(epoch, number)
-                self.is_in_doubt = False
+                self._in_doubt = None
 
     def ensure(self, driver: sqlite3.Connection) -> bool:
         """Make the journal agree with the catalog, by a new base where it does not; return whether one was made."""
         with _Explained(self.folder):
             epoch, number = stand_of(driver)
-            if epoch and self._agrees(epoch, number):
+            goes_on = bool(epoch) and self._agrees(epoch, number)
+            if goes_on and self._is_newest(epoch):
                 return False
-            self._make_base(driver, number, continues=None)
+            self._make_base(driver, number, continues=epoch if goes_on else None)
             return True
 
     def agrees(self, driver: sqlite3.Connection) -> bool:
@@ -97,7 +104,7 @@ class Journal:
             log = journal_files.log_path(self.folder, epoch)
             with log.open("rb") as file:
                 found = _last(file.fileno())
-                return bool(epoch) and found is not None and found.number == number
+                return bool(epoch) and found is not None and found.number == number and self._is_newest(epoch)
         return False
 
     def renew(self, driver: sqlite3.Connection, *, always: bool = False) -> bool:
@@ -150,6 +157,13 @@ class Journal:
         self._number, self._end = number, found.end
         return True
 
+    def _is_newest(self, epoch: int) -> bool:
+        """Whether no later epoch was begun, by what never committed or before an older catalog was put back.
+
+        A rebuild takes the newest; what is written to an older log would be lost to it.
+        """
+        return journal_files.newest_epoch(self.folder) == epoch
+
     def _open(self, epoch: int) -> int | None:
         if self._pid != os.getpid():
             self._descriptor = None  # the parent's
@@ -189,8 +203,7 @@ class Journal:
         """Keep the catalog as it was before this transaction, and begin a new log."""
         self._let_go()
         self._make_folder()
-        known = [0, stand_of(driver)[0], *journal_files.logs(self.folder), *self._epochs()]
-        epoch = max(known) + 1
+        epoch = max(stand_of(driver)[0], journal_files.newest_epoch(self.folder)) + 1
         temporary = self.folder / _TEMPORARY
         self._copy(temporary)
         reach("journal.base.copied")
@@ -203,7 +216,7 @@ class Journal:
         self._open(epoch)
         if not self._agrees(epoch, number):
             raise IntegrityError(f"The journal {self.folder} does not hold what was just written; check the disk.")
-        self._delete_old()
+        self._delete_old(epoch if continues is None else continues)
 
     def _make_folder(self) -> None:
         if self.folder.is_dir():
@@ -211,9 +224,6 @@ class Journal:
         make_folder(self.folder)
         with suppress(OSError):  # whoever may write the catalog may write its journal
             self.folder.chmod(self._catalog.parent.stat().st_mode & 0o7777)
-
-    def _epochs(self) -> list[int]:
-        return [one.epoch for one in journal_files.bases(self.folder)]
 
     def _copy(self, target: Path) -> None:
         """Copy the catalog as last committed to a file, durably."""
@@ -255,13 +265,15 @@ class Journal:
         with suppress(OSError):  # as SQLite does with its own log: whoever may write the catalog may write this
             path.chmod(self._catalog.stat().st_mode & 0o777)
 
-    def _delete_old(self) -> None:
-        """Delete bases but the newest two, and the logs that went on from them."""
-        kept = [one.epoch for one in journal_files.bases(self.folder)[:KEPT_BASES]]
-        for old in journal_files.bases(self.folder)[KEPT_BASES:]:
-            old.path.unlink(missing_ok=True)
+    def _delete_old(self, used: int) -> None:
+        """Delete bases and logs but of the newest two epochs and of `used`, where the catalog was until now."""
+        found = journal_files.bases(self.folder)
+        newest = [one.epoch for one in found[:KEPT_BASES]]
+        for base in found:
+            if base.epoch not in {used, *newest}:
+                base.path.unlink(missing_ok=True)
         for epoch, path in journal_files.logs(self.folder).items():
-            if epoch < min(kept):
+            if epoch != used and epoch < min(newest):
                 path.unlink(missing_ok=True)
 
 

@@ -95,6 +95,16 @@ def logs(folder: Path) -> dict[int, Path]:
     return {int(match[1]): path for path, match in found if match}
 
 
+def newest_epoch(folder: Path) -> int:
+    """Return the highest epoch of which there is a base or a log; 0 where there is none."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - at every commit
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    found = [_BASE.fullmatch(name) or _LOG.fullmatch(name) for name in names]
+    return max((int(match[1]) for match in found if match), default=0)
+
+
 def base_name(epoch: int, number: int, checksum: str) -> str:
     """Return the name of a base."""
     return f"base-{epoch:06d}-{number}-{checksum}.sqlite"

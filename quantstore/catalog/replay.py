@@ -13,6 +13,7 @@ from pathlib import Path
 from quantstore.catalog import journal_files
 from quantstore.catalog.journal import SETTING, stand_of
 from quantstore.catalog.journal_files import Base, Line
+from quantstore.core.render import counted
 
 _EPHEMERAL = ("attempts", "readers")
 """What only processes that are gone by now had an interest in."""
@@ -29,7 +30,7 @@ class Replayed:
         base: What it began with.
         number: The last transaction it came to.
         transactions: How many it carried out.
-        lost: Lines it could not get to, as one before them is damaged.
+        lost: Lines it could not get to, as one before them, or their base, is damaged.
         notes: What was met on the way.
     """
 
@@ -50,14 +51,12 @@ def replay(catalog: Path, target: Path, missing: Missing) -> Replayed | None:
             and its files were cleared away.
     """
     folder = journal_files.folder_of(catalog)
-    notes = []
-    for base in journal_files.bases(folder):
-        if base.is_whole():
-            break
-        notes.append(f"{base.path.name} is damaged; an older one was taken")
-    else:
+    notes: list[str] = []
+    base = _best_base(folder, notes)
+    if base is None:
         return None
     shutil.copyfile(base.path, target)
+    shutil.copymode(base.path, target)
     done = Replayed(base, base.number, notes=notes)
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
         connection.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF;")
@@ -84,13 +83,13 @@ def problems(connection: sqlite3.Connection) -> list[str]:
 
 
 def is_sound(catalog: Path) -> bool:
-    """Whether the catalog at a place is a whole database that goes as far as its journal does."""
+    """Whether the catalog at a place is a whole database, and its journal does not go further."""
     if not catalog.is_file() or not catalog.stat().st_size:
         return False
     try:
         with closing(sqlite3.connect(catalog)) as connection:
             epoch, number = stand_of(connection)
-            return not problems(connection) and _end_of(catalog, epoch) in {number, number + 1}
+            return not problems(connection) and not _goes_further(catalog, epoch, number)
     except sqlite3.Error:
         return False
 
@@ -104,13 +103,33 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _end_of(catalog: Path, epoch: int) -> int | None:
-    """Return the number of the last whole line of the newest log; None where the catalog is not of that epoch."""
+def _best_base(folder: Path, notes: list[str]) -> Base | None:
+    """Return the newest whole base from which the logs lead to the newest one; else the newest whole one."""
+    whole = []
+    for base in journal_files.bases(folder):
+        if base.is_whole():
+            whole.append(base)
+        elif not whole:
+            notes.append(f"{base.path.name} is damaged; an older one was taken")
+    logs = journal_files.logs(folder)
+    epoch: int | None = journal_files.newest_epoch(folder)
+    way = set()
+    while epoch is not None and epoch not in way:
+        way.add(epoch)
+        head = next(journal_files.read_lines(logs[epoch]), None) if epoch in logs else None
+        epoch = None if head is None else head.body.get("continues")
+    return next((base for base in whole if base.epoch in way), whole[0] if whole else None)
+
+
+def _goes_further(catalog: Path, epoch: int, number: int) -> bool:
+    """Whether a journal knows of a transaction that a catalog lacks, beside one that did not commit."""
     folder = journal_files.folder_of(catalog)
-    if not epoch or epoch != max(journal_files.logs(folder), default=0):
-        return None
-    whole = [line.number for line in journal_files.read_lines(journal_files.log_path(folder, epoch)) if line]
-    return whole[-1] if whole else None
+    newest = journal_files.newest_epoch(folder)
+    if newest != epoch:
+        return newest > epoch
+    log = journal_files.logs(folder).get(epoch)
+    ends = [] if log is None else [line.number for line in journal_files.read_lines(log) if line]
+    return bool(ends) and ends[-1] > number + 1
 
 
 def _replay_logs(connection: sqlite3.Connection, folder: Path, done: Replayed, missing: Missing) -> int:
@@ -118,11 +137,16 @@ def _replay_logs(connection: sqlite3.Connection, folder: Path, done: Replayed, m
     epoch = done.base.epoch
     logs = journal_files.logs(folder)
     while epoch in logs:
-        _replay_log(connection, logs[epoch], done, missing)
+        # what others go on from was committed, and files of it may have been superseded and deleted since
+        _replay_log(connection, logs[epoch], done, missing if epoch == max(logs) else None)
         following = [one for one in logs if one > epoch and _goes_on(logs[one], epoch, done.number)]
         if done.lost or not following:
             break
-        epoch = min(following)
+        epoch = max(following)  # the others were begun by transactions that did not commit
+    for one in sorted(logs):
+        if one > epoch:
+            lines = sum(1 for _ in journal_files.read_lines(logs[one]))
+            _stop(done, logs[one], lines, "it does not go on from what could be made again")
     return epoch
 
 
@@ -131,7 +155,7 @@ def _goes_on(log: Path, epoch: int, number: int) -> bool:
     return head is not None and head.number == number and head.body.get("continues") == epoch
 
 
-def _replay_log(connection: sqlite3.Connection, log: Path, done: Replayed, missing: Missing) -> None:
+def _replay_log(connection: sqlite3.Connection, log: Path, done: Replayed, missing: Missing | None) -> None:
     lines = journal_files.read_lines(log)
     head = next(lines, None)
     if head is None or head.number != done.number:
@@ -146,7 +170,9 @@ def _replay_log(connection: sqlite3.Connection, log: Path, done: Replayed, missi
             _stop(done, log, after, f"the line of transaction {done.number + 1} is damaged")
             return
         if not _carry_out(connection, line, missing if is_last else None):
-            done.notes.append(f"the last line of {log.name} names files that are not there; it did not commit")
+            done.notes.append(
+                f"the last line of {log.name} names files that are not there; it is taken as not committed"
+            )
             return
         done.number = line.number
         done.transactions += 1
@@ -182,7 +208,7 @@ def _carry_out(connection: sqlite3.Connection, line: Line, missing: Missing | No
 
 def _stop(done: Replayed, log: Path, lines: int, why: str) -> None:
     done.lost += lines
-    done.notes.append(f"{log.name}: {why}; it and what follows ({lines} lines) could not be carried out")
+    done.notes.append(f"{log.name}: {why}; {counted(lines, 'line')} could not be carried out")
 
 
 def _ends_in_newline(path: Path) -> bool:

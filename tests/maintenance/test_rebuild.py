@@ -201,6 +201,130 @@ def test_a_store_without_journal_gets_one_when_opened(root):
     assert content(root) == before
 
 
+@pytest.mark.parametrize("point", ["journal.base.copied", "journal.base.placed"])
+def test_a_base_whose_transaction_did_not_commit_takes_no_place(root, point):
+    """A rebuild begins with the newest base: what is written afterwards must not go into the log before it."""
+    code = (
+        "import sys, quantstore as qs; from quantstore.core import failpoints; store = qs.open(sys.argv[1]);"
+        f"failpoints.set_hook(failpoints._kill_at({point!r})); store.metadata_catalog.renew_journal(always=True)"
+    )
+    with qs.open(root) as store:
+        store.read("t")
+        assert subprocess.run([sys.executable, "-c", code, str(root)], check=False).returncode == -signal.SIGKILL
+        store.write(frame(5), "t")
+    before = content(root)
+    for damaged in (False, point == "journal.base.placed"):
+        if damaged:
+            max((root / "catalog.journal").glob("base-*")).write_bytes(bytes(4096))
+        lose(root)
+        assert qs.rebuild(root)
+        assert content(root) == before
+
+
+def test_bases_of_processes_that_die_at_them_do_not_pile_up(root):
+    code = (
+        "import sys, quantstore as qs; from quantstore.core import failpoints;"
+        "failpoints.set_hook(failpoints._kill_at('journal.base.placed')); store = qs.open(sys.argv[1]);"
+        "store.metadata_catalog.renew_journal(always=True)"
+    )
+    for _ in range(4):
+        assert subprocess.run([sys.executable, "-c", code, str(root)], check=False).returncode == -signal.SIGKILL
+    with qs.open(root) as store:
+        store.write(frame(5), "t")
+    assert len(list((root / "catalog.journal").iterdir())) <= 2 * (journal.KEPT_BASES + 1) + 1
+    before = content(root)
+    lose(root)
+    assert qs.rebuild(root)
+    assert content(root) == before
+
+
+def test_a_catalog_of_an_older_epoch_put_back_begins_a_new_journal(root):
+    """Its log still ends where it does, but is not the newest."""
+    old = root.parent / "old.sqlite"
+    shutil.copy(root / "catalog.sqlite", old)
+    with qs.open(root) as store:
+        store.metadata_catalog.renew_journal(always=True)
+        store.write(frame(5), "t")
+    shutil.copy(old, root / "catalog.sqlite")
+    with qs.open(root) as store:
+        store.write(frame(6), "t")
+    before = content(root)
+    lose(root)
+    assert qs.rebuild(root)
+    assert content(root) == before
+
+
+def test_what_a_later_log_goes_on_from_was_committed(root):
+    """The last write of the log before is carried out, though its files were moved and swept since."""
+    with qs.open(root) as store:
+        store.write(frame(5), "t")
+        store.metadata_catalog.renew_journal(always=True)
+        store.migrate("t", "hot", "warm")
+        store.maintain(grace=0)
+        store.write(frame(6), "t")
+    before = content(root)
+    max((root / "catalog.journal").glob("base-*")).write_bytes(bytes(4096))
+    lose(root)
+    assert qs.rebuild(root)
+    assert content(root) == before
+
+
+def test_a_log_that_nothing_goes_on_to_is_told_as_lost(root):
+    old = root.parent / "old.sqlite"
+    shutil.copy(root / "catalog.sqlite", old)
+    with qs.open(root) as store:
+        store.write(frame(5), "t")
+        store.write(frame(6), "t")
+    shutil.copy(old, root / "catalog.sqlite")
+    with qs.open(root) as store:
+        store.write(frame(7), "t")
+    max((root / "catalog.journal").glob("base-*")).write_bytes(bytes(4096))
+    lose(root)
+    done = qs.rebuild(root)
+    assert not done
+    assert done.lost == 2
+    assert any("does not go on" in note for note in done.doubts)
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "deleted"])
+def test_a_whole_catalog_is_not_made_again_from_a_journal_that_goes_less_far(root, harm):
+    log = root / "catalog.journal" / LOG
+    lines = log.read_bytes().splitlines(keepends=True)
+    if harm == "deleted":
+        shutil.rmtree(root / "catalog.journal")
+    else:
+        log.write_bytes(b"".join(lines[:-1]) + (b"" if harm == "cut" else b"#" + lines[-1][1:]))
+    before = content(root)
+    for from_files in (False, True):
+        with pytest.raises(InvalidInputError, match="is whole"):
+            qs.rebuild(root, from_files=from_files)
+    assert content(root) == before
+
+
+def test_a_line_stays_in_doubt_where_another_transaction_is_known_to_have_committed(root):
+    """Threads learn of their commits after the lock is gone, when another one may have written its line already."""
+    log = root / "catalog.journal" / LOG
+    before = log.read_bytes()
+    kept = journal.Journal(root / "catalog.sqlite")
+    with closing(sqlite3.connect(root / "catalog.sqlite")) as connection:
+        number = kept.append(connection, [])
+        connection.rollback()
+        kept.committed(number - 1)
+        kept.committed(None)
+        kept.settle(connection)
+    kept.close()
+    assert log.read_bytes() == before
+
+
+def test_a_rebuilt_catalog_may_be_written_by_whom_the_lost_one_could(root):
+    (root / "catalog.sqlite").chmod(0o664)
+    with qs.open(root) as store:
+        store.metadata_catalog.renew_journal(always=True)
+    lose(root)
+    assert qs.rebuild(root)
+    assert (root / "catalog.sqlite").stat().st_mode & 0o777 == 0o664
+
+
 def test_readers_write_no_journal(root):
     shutil.rmtree(root / "catalog.journal")
     with qs.open(root, read_only=True) as store:
