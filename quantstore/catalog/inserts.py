@@ -30,7 +30,7 @@ def _adding(key: Column[int]) -> Insert:
     recorded = select(cast(s.value, BigInteger).label("last")).where(s.name == last_key(key))
     last = union_all(select(func.max(key).label("last")), recorded).subquery()
     following = select(func.coalesce(func.max(last.c.last), 0) + 1).scalar_subquery()
-    return insert(table).values({key: following})  # type: ignore[arg-type]  # a column of a table
+    return insert(table).values({key: following})
 
 
 def last_key(key: Column[int]) -> str:
