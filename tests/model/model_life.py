@@ -44,7 +44,7 @@ class Life:
         self.draws = Draws(self.model, chance, publishes=publishes)
         self.store: HybridStorageManager = open_store(self.root, cache=cache)
         self.second: Second | None = None
-        self.readers: list[tuple[HybridStorageManager, int, bool]] = []
+        self.readers: list[tuple[HybridStorageManager, int, int]] = []  # its version, and when its lease ends, or 0
         self.counts: Counter[str] = Counter()
         self.log: list[str] = []
         self._was_killed = False
@@ -168,10 +168,11 @@ class Life:
         seconds = self.chance.choice((3_600, 40 * 86_400, -3_600, -86_400))
         self.clock.advance(seconds)
         self.model.now_ns = self.clock.now_ns()
-        if seconds > LEASE_SECONDS:  # as far as the store can tell those readers have gone
-            self.store.metadata_catalog.garbage.reap_readers()
-            self.model.readers.clear()
-            self.readers = [(reader, version, False) for reader, version, _ in self.readers]
+        self.store.metadata_catalog.garbage.reap_readers()
+        for number, (reader, version, until) in enumerate(self.readers):
+            if until and until < self.model.now_ns:  # as far as the store can tell that reader has gone
+                self.model.readers[version] -= 1
+                self.readers[number] = (reader, version, 0)
 
     def _reopen(self) -> None:
         while self.readers:
@@ -181,14 +182,15 @@ class Life:
 
     def _open_at(self) -> None:
         version = self.chance.choice(self.model.kept_versions())
-        self.readers.append((self.store.at(version), version, True))
+        until = self.clock.now_ns() + LEASE_SECONDS * 10**9
+        self.readers.append((self.store.at(version), version, until))
         self.model.readers[version] += 1
 
     def _close_at(self) -> None:
         if self.readers:
-            reader, version, is_kept = self.readers.pop(self.chance.randrange(len(self.readers)))
+            reader, version, until = self.readers.pop(self.chance.randrange(len(self.readers)))
             reader.close()
-            self.model.readers[version] -= is_kept
+            self.model.readers[version] -= until > 0
 
     def check(self) -> None:
         """Check the newest version, and some of the rest."""
@@ -245,9 +247,9 @@ class Life:
             model_checks.same_version(self.store, self.model, version, pd.Timestamp(instant, tz="UTC"))
 
     def _check_readers(self) -> None:
-        for reader, version, is_kept in self.readers:
+        for reader, version, until in self.readers:
             error = model_checks.outcome_of(lambda: model_checks.same_at(reader, self.model, version))  # noqa: B023
-            allowed = {None} if is_kept or self.model.is_kept(version) else {None, "NotFoundError"}
+            allowed = {None} if until or self.model.is_kept(version) else {None, "NotFoundError"}
             assert error in allowed, f"the reader of version {version} got {error}"
 
     def _check_audit(self) -> None:
