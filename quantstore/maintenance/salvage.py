@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from quantstore.catalog.journal_files import file_checksum
 from quantstore.catalog.salvaged import SalvagedFile, SalvagedShare, write_catalog
+from quantstore.core.render import counted
 from quantstore.core.segment import ASSET_CLASS, SEQ, Copy, Partition, seq_base
 from quantstore.core.table import Grain, TableSpec
 from quantstore.errors import IntegrityError, QuantStoreError
@@ -62,7 +63,7 @@ class Salvage:
         files = [one for one in files if one.is_live and one.role == "primary"]
         self._drop_unfinished(files)
         _supersede(files)
-        _overwrite(files)
+        self._doubts += _overwrite(files)
         self._check_doubles(files)
         write_catalog(target, [one for one in files if one.shares])
         return [UNKNOWABLE, *self._doubts]
@@ -179,16 +180,26 @@ def _supersede(files: list[SalvagedFile]) -> None:
             old.shares = [share for share in kept if share.partition.asset_class != asset_class]
 
 
-def _overwrite(files: list[SalvagedFile]) -> None:
-    """Leave out what an overwrite of the whole table took away."""
+def _overwrite(files: list[SalvagedFile]) -> list[str]:
+    """Leave out what an overwrite of the whole table took away, and return what that rests on."""
     since: dict[str, int] = {}
     for one in files:
         if one.overwrites:
             name = one.spec.name.casefold()
             since[name] = max(since.get(name, 0), int(one.seq.min()) >> 32)
+    left_out: dict[str, int] = {}
     for one in files:
-        version = since.get(one.spec.name.casefold(), 0)
-        one.shares = [share for share in one.shares if int(share.seq.max()) >> 32 >= version]
+        name = one.spec.name.casefold()
+        kept = [share for share in one.shares if int(share.seq.max()) >> 32 >= since.get(name, 0)]
+        dropped = sum(share.stats.rows for share in one.shares) - sum(share.stats.rows for share in kept)
+        left_out[name] = left_out.get(name, 0) + dropped
+        one.shares = kept
+    return [
+        f"table {name!r}: {counted(rows, 'row')} from before version {since[name]}, which overwrote the table, left "
+        "out; whether that overwrite committed, files do not tell"
+        for name, rows in left_out.items()
+        if rows
+    ]
 
 
 def _read(tier: Tier, store: SegmentStore, stored: Stored) -> SalvagedFile:

@@ -514,6 +514,19 @@ def test_files_of_writes_that_were_not_finished_are_left_out_where_that_shows(ro
     assert rows(root) == [0, 1, 2, 3, 4]
 
 
+def test_rows_left_out_for_an_overwrite_that_may_never_have_committed_are_told(root):
+    code = (
+        "import sys, quantstore as qs; from quantstore.core import failpoints; store = qs.open(sys.argv[1]);"
+        "failpoints.set_hook(failpoints._kill_at('write.commit.filled')); rows = store.read('t', to='polars').head(1);"
+        "store.write(rows, 't', mode='overwrite')"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(root)], check=False).returncode == -signal.SIGKILL
+    lose(root)
+    done = qs.rebuild(root, from_files=True)
+    assert any("5 rows" in note and "overwrite" in note for note in done.doubts)
+    assert done.unclaimed
+
+
 def test_a_damaged_file_of_rows_is_not_salvaged(root):
     files = sorted((root / "warm" / "t").iterdir())
     files[0].chmod(0o600)
