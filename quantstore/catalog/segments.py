@@ -172,7 +172,7 @@ def _listing(symbol: str) -> str:
 
 @lru_cache(maxsize=512)
 def _finding(shape: _Shape) -> Select[Any]:
-    return _with_copies(and_(*_visible(), *_conditions(shape), _reached(shape)))
+    return _with_copies(and_(*_visible(), *_conditions(shape), _reached(shape)), is_complete=True)
 
 
 def _visible() -> tuple[ColumnElement[bool], ...]:
@@ -249,16 +249,25 @@ def _day_conditions(shape: _Shape) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _with_copies(condition: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(schema.segments, schema.copies)
-        .join(schema.copies, _c.segment_id == _s.segment_id)
-        .where(condition, _c.condemned_generation.is_(None))
-        .order_by(_s.min_ns, _s.segment_id)
-    )
+def _with_copies(condition: ColumnElement[bool], *, is_complete: bool = False) -> Select[Any]:
+    """Return the segments that meet a condition with the copies of each.
+
+    Args:
+        condition: What they must meet.
+        is_complete: Whether one without a copy is wanted, too, so that no answer lacks its rows without a word.
+    """
+    is_copy = and_(_c.segment_id == _s.segment_id, _c.condemned_generation.is_(None))
+    joined = select(schema.segments, schema.copies).join(schema.copies, is_copy, isouter=is_complete)
+    return joined.where(condition).order_by(_s.min_ns, _s.segment_id)
 
 
 def _grouped(rows: Sequence[Any]) -> list[PlacedSegment]:
+    for row in rows:
+        if row.copy_id is None:
+            raise IntegrityError(
+                f"The catalog is damaged: it knows of no copy of segment {row.segment_id}, which has {row.rows} rows. "
+                "fsck() tells more, and rebuild() makes the catalog anew."
+            )
     try:
         return [
             PlacedSegment(segment_of(group[0]), tuple(sorted(map(copy_of, group), key=_copy_rank)))
