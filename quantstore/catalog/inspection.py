@@ -98,6 +98,7 @@ class Inspection:
             lambda connection: _note_tables(connection, state),
             lambda connection: _note_segments(connection, state, store_names),
             lambda connection: _note_receipts(connection, state),
+            lambda connection: state.flaws.extend(invariants.strange_values(connection)),
             lambda connection: state.flaws.extend(invariants.broken(connection)),
         )
         with self._database.read() as connection:

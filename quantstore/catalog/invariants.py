@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text
 
+from quantstore.catalog import schema
 from quantstore.core.segment import SEQ_VERSION_SHIFT, Copy, Role, Segment
 from quantstore.core.tier import Tier
 
 if TYPE_CHECKING:
     from quantstore.catalog.inspection import Flaw
 
+_TYPES = {int: "integer", bool: "integer", str: "text"}
 _CHECKSUM = re.compile(r"[a-z0-9_]+:[0-9a-f]+")
 
 
@@ -163,6 +165,21 @@ SELECT table_id, version, sum(noted) AS noted, sum(held) AS held FROM (
     WHERE retired_generation IS NULL AND removed_version IS NOT NULL
 ) GROUP BY table_id, version ORDER BY table_id, version
 """
+
+
+def strange_values(connection: Connection) -> Iterator[Flaw]:
+    """Yield columns with values of a type that no write puts there: SQLite takes anything anywhere."""
+    from quantstore.catalog.inspection import Flaw
+
+    for table in schema.metadata.sorted_tables:
+        for column in table.columns:
+            wanted = _TYPES.get(column.type.python_type)
+            if wanted is None:
+                continue
+            strange = func.typeof(column).not_in([wanted, "null"])
+            count = connection.execute(select(func.count()).select_from(table).where(strange)).scalar_one()
+            if count:
+                yield Flaw("catalog", f"{table.name}.{column.name} has {count:,} values that are no {wanted}")
 
 
 def broken(connection: Connection) -> Iterator[Flaw]:

@@ -84,9 +84,19 @@ class Repairs:
         reach("repair.committed")
 
     def give_up(self, copy_id: int) -> None:
-        """Give up a copy that is no primary."""
+        """Give up a copy that its segment can do without.
+
+        Raises:
+            ConflictError: No other copy of the segment is primary.
+        """
         with self._database.write() as connection:
             reach("repair.commit.begun")
+            own = select(_c.segment_id).where(_c.copy_id == copy_id).scalar_subquery()
+            others = select(_c.copy_id).where(_c.segment_id == own, _c.copy_id != copy_id, _c.role == "primary")
+            if connection.execute(others.where(_c.condemned_generation.is_(None))).first() is None:
+                raise ConflictError(
+                    f"Copy {copy_id} is the last of its segment; it was not given up. Run fsck again.", copy_id=copy_id
+                )
             condemn(connection, copy_id, next_generation(connection), self._clock.now_ns())
             reach("repair.commit.filled")
         reach("repair.committed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quantstore.core.events import Progress, announce
 from quantstore.errors import QuantStoreError
@@ -16,6 +16,7 @@ from quantstore.maintenance.checks.records import contradictions, doubled_rows
 from quantstore.maintenance.mends import CannotMendError, Mend
 from quantstore.maintenance.problems import AuditReport, Finding, FsckReport, Problem, Repair
 from quantstore.maintenance.sweep import orphans
+from quantstore.maintenance.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from quantstore.cache.disk import DiskCache
@@ -64,7 +65,7 @@ class Checker:
         yield from contradictions(grounds)
         checks = CopyChecks(grounds, deep=self._deep)
         copies = [(placed, copy) for placed in state.segments for copy in placed.copies]
-        self.copies, self.size_bytes = len(copies), sum(copy.size_bytes for _, copy in copies)
+        self.copies, self.size_bytes = len(copies), sum(_number(one.size_bytes) for _, one in copies)
         for number, (placed, copy) in enumerate(copies, start=1):
             yield from checks.check(placed, copy)
             announce(Progress(self._operation, "", number, len(copies), "copies"))
@@ -164,8 +165,15 @@ class Fsck:
             failed[key] = f"It could not be mended: {error}"
         except OSError as error:
             failed[key] = f"It could not be mended: {error.strerror or error} ({error.filename})"
+        except UNREADABLE as error:
+            failed[key] = f"It could not be mended: {type(error).__name__}: {error}"
         else:
             grounds.lost.note(state="done", problem=asdict(found.problem), done=done)
             return done
         grounds.lost.note(state="failed", problem=asdict(found.problem), why=failed[key])
         return None
+
+
+def _number(value: Any) -> int:
+    """Return a number of bytes; nothing for what a damaged catalog has instead of one."""
+    return value if isinstance(value, int) else 0

@@ -61,7 +61,7 @@ class LostAndFound:
         make_folder(self.folder)
         line = {"at_ns": time.time_ns(), "author": author(), **event}
         with (self.folder / RECORD).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line, default=repr) + "\n")
             file.flush()
             os.fsync(file.fileno())
         sync_folder(self.folder)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from quantstore.catalog.inspection import REBUILD
 from quantstore.catalog.segments import span_class
 from quantstore.core.failpoints import reach
 from quantstore.core.segment import Copy, NewCopy, PlacedSegment, Role, Segment, SegmentStats
 from quantstore.errors import IntegrityError, QuantStoreError
 from quantstore.maintenance.rescue import Rescue, Rescued
+from quantstore.maintenance.unreadable import UNREADABLE
 from quantstore.rows.fingerprint import column_proofs
 from quantstore.stores.base import Part
 from quantstore.write.locations import location
@@ -21,11 +24,17 @@ from quantstore.write.origin import origin
 from quantstore.write.proof import find_difference
 
 if TYPE_CHECKING:
-    from quantstore.catalog.records import Attempt
+    from quantstore.catalog.records import Attempt, ColumnProof
     from quantstore.catalog.repairs import Correction
     from quantstore.maintenance.checks.grounds import Grounds, Place
 
 DAMAGED = ".damaged"
+_NAME = re.compile(r"(^|/)[0-9a-f]{32}-[^/]*\.(arrow|parquet)$")
+DISAGREE = (
+    "Which of the catalog and the copies of this segment is right cannot be told, and nothing is changed: mend what is "
+    f"told beside it first, or {REBUILD}."
+)
+_TOGETHER = "mended together with another copy in the same file"
 
 
 class CannotMendError(Exception):
@@ -78,47 +87,65 @@ class Restore:
         placed: The segment.
         copy: The copy.
         is_readable: Whether its bytes are those that the catalog has the checksum of, and wrong all the same.
+        wrong: What tells the rows that are wrong, where others than these are looked for.
     """
 
     grounds: Grounds
     placed: PlacedSegment
     copy: Copy
     is_readable: bool = False
+    wrong: Mapping[str, ColumnProof] | None = None
 
     def outlook(self, ways_out: str) -> tuple[str, Restore | None]:
         """Return what it would do, for people, and itself; or the ways out, where it cannot do anything."""
         place = None if self.is_readable else self.grounds.find_bytes(self.copy)
-        if place is not None:
+        if place is not None and (self._can_hold_it() or place.tier is self.copy.tier):
             return f"fsck(repair=True) puts its bytes back, which lie in {place.path}.", self
+        if self._is_doubtful():
+            return DISAGREE, None
         source = self._rescue().find(lambda _: None)
         if source is not None:
             return f"fsck(repair=True) writes it anew from {source.told}.", self
-        if self.copy.role is Role.SHADOW:
+        if self._is_extra():
             return "fsck(repair=True) gives this extra copy up.", self
         return ways_out, None
 
     def apply(self) -> str:
         """Bring the bytes back."""
-        if not self.is_readable and self._is_well():
-            return "mended together with another copy in the same file"
+        if self._is_well():
+            return _TOGETHER
         place = None if self.is_readable else self.grounds.find_bytes(self.copy)
         if place is not None:
-            return self._put_back(place)
+            # finding it may have taken hours, in which another process may have mended the copy
+            return _TOGETHER if self._is_well() else self._put_back(place)
+        if self._is_doubtful():
+            raise CannotMendError
         rescued = self._rescue().find(self._rewrite)
         if rescued is not None:
             return f"wrote it anew from {rescued.told}"
-        if self.copy.role is Role.SHADOW:
+        if self._is_extra():
             self._set_aside()
             self.grounds.catalog.repairs.give_up(self.copy.copy_id)
             return "gave the extra copy up; refresh_pins() makes it anew"
         raise CannotMendError
 
     def _rescue(self) -> Rescue:
-        return Rescue(self.grounds, self.placed, self.copy)
+        return Rescue(self.grounds, self.placed, self.copy, self.wrong)
+
+    def _is_doubtful(self) -> bool:
+        """Whether it is one of several primaries, and so perhaps the only copy of another segment."""
+        primaries = [one.copy_id for one in self.placed.copies if one.role is Role.PRIMARY]
+        return len(primaries) > 1 and self.copy.copy_id in primaries
+
+    def _is_extra(self) -> bool:
+        """Whether it is a shadow beside a primary copy."""
+        return self.copy.role is Role.SHADOW and any(one.role is Role.PRIMARY for one in self.placed.copies)
 
     def _is_well(self) -> bool:
         if not self.grounds.catalog.is_live_copy(self.copy.copy_id):
             return True
+        if self.is_readable:
+            return False
         try:
             self.grounds.stores[self.copy.tier].verify(self.copy, deep=True)
         except QuantStoreError:
@@ -131,9 +158,7 @@ class Restore:
 
         copy, grounds = self.copy, self.grounds
         own = grounds.path(copy.tier, copy.location)
-        if own is None:
-            raise CannotMendError
-        if self._is_shared_place():
+        if own is None or not self._can_hold_it():
             if place.tier is not copy.tier:
                 raise CannotMendError
             grounds.catalog.repairs.relocate(copy, place.location)
@@ -144,21 +169,25 @@ class Restore:
         grounds.stores[copy.tier].verify(copy, deep=True)
         return f"put its bytes back, which lay in {place.path}"
 
+    def _can_hold_it(self) -> bool:
+        """Whether the place recorded is one that a write may have made, and not that of another copy."""
+        is_place = self.grounds.path(self.copy.tier, self.copy.location) is not None
+        return is_place and bool(_NAME.search(self.copy.location)) and not self._is_shared_place()
+
     def _is_shared_place(self) -> bool:
-        """Whether the place recorded is that of another copy, with other bytes, which are there."""
+        """Whether the place recorded is that of another copy, whose bytes are there."""
         copy = self.copy
-        others = (
-            other
+        return any(
+            (other.store, other.location) == (copy.store, copy.location)
+            and (other.checksum != copy.checksum or (self.is_readable and other.copy_id != copy.copy_id))
             for placed in self.grounds.state.segments
             for other in placed.copies
-            if (other.store, other.location) == (copy.store, copy.location) and other.checksum != copy.checksum
         )
-        return next(others, None) is not None
 
     def _set_aside(self) -> None:
         """Move what is in the copy's place to the lost and found."""
         path = self.grounds.path(self.copy.tier, self.copy.location)
-        if path is not None and path.exists() and not self._is_shared_place():
+        if path is not None and path.is_file() and not self._is_shared_place():
             self.grounds.lost.take(path, f"{self.copy.tier.value}/{self.copy.location}", DAMAGED)
         reach("repair.set.aside")
 
@@ -198,6 +227,50 @@ class Restore:
         except BaseException:
             grounds.catalog.attempts.abort(attempt)
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Gives up a copy that a segment can do without.
+
+    Attributes:
+        grounds: The store.
+        placed: The segment.
+        copy: The copy.
+        done: What was done, for people.
+    """
+
+    grounds: Grounds
+    placed: PlacedSegment
+    copy: Copy
+    done: str
+
+    def is_safe(self) -> bool:
+        """Whether another primary of the segment is whole and holds the same rows, should this one hold the last."""
+        others = [one for one in self.placed.copies if one.role is Role.PRIMARY and one.copy_id != self.copy.copy_id]
+        own = self._proofs(self.copy)
+        if own is None and self.copy.role is Role.PRIMARY:
+            return False  # whose rows it has cannot be told
+        is_part = self.copy.subset is not None or own is None
+        found = (self._proofs(one) for one in others)
+        return any(proofs is not None and (is_part or proofs == own) for proofs in found)
+
+    def _proofs(self, copy: Copy) -> Any:
+        """Return what tells the rows of a copy from others, or None where it is not whole."""
+        grounds, segment = self.grounds, self.placed.segment
+        try:
+            store = grounds.stores[copy.tier]
+            store.verify(copy, deep=True)
+            return column_proofs(store.read(grounds.form(segment.schema_id).layout, copy, segment.partition))
+        except UNREADABLE:
+            return None
+
+    def apply(self) -> str:
+        """Give it up."""
+        if not self.is_safe():
+            raise CannotMendError
+        self.grounds.catalog.repairs.give_up(self.copy.copy_id)
+        return self.done
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class Finding:
         mend: Mend | None = None,
     ) -> Finding:
         """Return the finding that something is wrong with a copy of a segment, or with the segment."""
-        segment = placed.segment
+        segment, removed = placed.segment, _number(placed.segment.removed_version)
         tier = "" if copy is None else copy.tier.value
         where = f"table {table!r}, partition {segment.partition}" + (f", tier {tier}" if tier else "")
         problem = Problem(
@@ -105,11 +105,11 @@ class Finding:
             remedy=remedy,
             is_mendable=mend is not None,
             segment_id=segment.segment_id,
-            rows=segment.stats.rows if copy is None else placed.rows_of(copy),
-            first_version=segment.added_version,
-            last_version=None if segment.removed_version is None else segment.removed_version - 1,
-            start_ns=segment.stats.min_ns,
-            end_ns=segment.stats.max_ns,
+            rows=_number(segment.stats.rows if copy is None else placed.rows_of(copy)) or 0,
+            first_version=_number(segment.added_version),
+            last_version=None if removed is None else removed - 1,
+            start_ns=_number(segment.stats.min_ns),
+            end_ns=_number(segment.stats.max_ns),
         )
         return cls(problem, mend)
 
@@ -218,6 +218,11 @@ class FsckReport:
 
 def _indented(problems: Iterable[Problem]) -> list[str]:
     return [f"  {one}" for one in problems]
+
+
+def _number(value: Any) -> int | None:
+    """Return a number; nothing for what a damaged catalog has instead of one."""
+    return value if isinstance(value, int) else None
 
 
 def _instant(ns: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 from quantstore.core.render import counted
 from quantstore.core.segment import Copy, PlacedSegment, Segment, SegmentStats
 from quantstore.core.timerange import TimeRange
-from quantstore.errors import QuantStoreError
+from quantstore.maintenance.unreadable import UNREADABLE
 from quantstore.rows.fingerprint import column_proofs
 from quantstore.rows.times import row_mask, time_ns
 from quantstore.write.order import in_store_order
 from quantstore.write.partition import piece_stats
 
 if TYPE_CHECKING:
+    from quantstore.catalog.records import ColumnProof
     from quantstore.maintenance.checks.grounds import Grounds
 
 _MOST_SOURCES = 4096
@@ -46,12 +47,20 @@ class Rescue:
         grounds: The store.
         placed: The segment.
         copy: The copy that is lost.
+        wrong: What tells rows that are wrong, and no rescue; None for none.
     """
 
-    def __init__(self, grounds: Grounds, placed: PlacedSegment, copy: Copy) -> None:
+    def __init__(
+        self,
+        grounds: Grounds,
+        placed: PlacedSegment,
+        copy: Copy,
+        wrong: Mapping[str, ColumnProof] | None = None,
+    ) -> None:
         self._grounds = grounds
         self._placed = placed
         self._copy = copy
+        self._wrong = wrong
 
     def find(self, use: Callable[[Rescued], None]) -> Rescued | None:
         """Hand the rows to `use` and return them; None where they are nowhere, or not proven to be the same."""
@@ -82,8 +91,11 @@ class Rescue:
         table = self._rows_of(segment, copy)
         if table is None or not table.num_rows:
             return
-        layout = self._grounds.form(segment.schema_id).layout
-        yield Rescued(table, piece_stats(table, layout), told)
+        try:
+            stats = piece_stats(table, self._grounds.form(segment.schema_id).layout)
+        except UNREADABLE:  # its table's definition is what is damaged
+            return
+        yield Rescued(table, stats, told)
 
     def _rows_of(self, segment: Segment, copy: Copy) -> pa.Table | None:
         """Return the rows of a copy in the form of the lost one's schema; None where it cannot be read."""
@@ -93,7 +105,7 @@ class Rescue:
         try:
             store.verify(copy, deep=True)
             table = store.read(self._grounds.form(segment.schema_id).layout, copy, segment.partition)
-        except (QuantStoreError, pa.ArrowException, OSError, ValueError):
+        except UNREADABLE:
             return None
         return table
 
@@ -173,6 +185,8 @@ class Rescue:
 
     def _is_proven(self, rescued: Rescued) -> bool:
         """Whether rows are those of the lost copy: by its receipt, else by the segment's statistics and a checksum."""
+        if self._wrong is not None and column_proofs(rescued.table) == self._wrong:
+            return False
         receipt = self._grounds.state.receipts.get(self._copy.copy_id)
         if receipt is not None:
             return column_proofs(rescued.table) == receipt.columns

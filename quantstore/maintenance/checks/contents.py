@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +11,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import ipc
-from sqlalchemy.exc import SQLAlchemyError
 
 from quantstore.catalog.inspection import REBUILD
-from quantstore.core.segment import SEQ, SEQ_VERSION_SHIFT
-from quantstore.errors import AccessDeniedError, IntegrityError, QuantStoreError
+from quantstore.core.segment import SEQ, SEQ_VERSION_SHIFT, Role
+from quantstore.errors import AccessDeniedError, IntegrityError
 from quantstore.maintenance.checks.spans import SeqSpan
-from quantstore.maintenance.mends import CorrectRows, Restore, mended_statistics
+from quantstore.maintenance.mends import DISAGREE, CorrectRows, Restore, mended_statistics
 from quantstore.maintenance.problems import Finding
+from quantstore.maintenance.unreadable import UNREADABLE
 from quantstore.rows.fingerprint import column_proofs
 from quantstore.stores.facts import FileFacts, decode_facts
 from quantstore.write.order import is_in_store_order
 from quantstore.write.partition import piece_stats
 
 if TYPE_CHECKING:
-    from quantstore.catalog.records import Receipt
+    from quantstore.catalog.records import ColumnProof, Receipt
+    from quantstore.catalog.repairs import Correction
     from quantstore.core.segment import Copy, PlacedSegment, SegmentStats, Subset
     from quantstore.maintenance.checks.grounds import Grounds
     from quantstore.rows.form import TableForm
@@ -33,7 +35,16 @@ WAYS_OUT = (
     "No other copy and no superseded one has these rows. Bring the file back from a backup to this place, write the "
     'rows again (mode="replace"), or delete them; until then reads that need them are refused.'
 )
-_READING = (QuantStoreError, pa.ArrowException, ValueError, KeyError, TypeError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """What tells the rows of the last copy read of a segment that has several."""
+
+    segment_id: int
+    copy: Copy
+    proofs: Mapping[str, ColumnProof]
+    is_proven: bool
 
 
 class CopyChecks:
@@ -49,6 +60,7 @@ class CopyChecks:
         self._deep = deep
         self._read: set[tuple[str, str]] = set()
         self._known_forms: set[int] = set()
+        self._twin: _Twin | None = None
         self.proven = 0
         self.spans: list[SeqSpan] = []
 
@@ -60,7 +72,7 @@ class CopyChecks:
         if placed.segment.schema_id not in self._known_forms:
             try:
                 self._grounds.form(placed.segment.schema_id)
-            except (*_READING, SQLAlchemyError) as error:
+            except UNREADABLE as error:
                 what = f"the columns of its table cannot be told ({error})"
                 yield self._finding("catalog", placed, copy, what, f"Restore the catalog: {REBUILD}.")
                 return
@@ -75,7 +87,7 @@ class CopyChecks:
                 found = list(self._of_size(placed, copy))
         except AccessDeniedError as error:
             found = [self._finding("corrupt", placed, copy, str(error), "Give this user permission to read it.")]
-        except _READING as error:
+        except UNREADABLE as error:
             found = list(self._broken(placed, copy, error))
         if found and self._grounds.catalog.is_live_copy(copy.copy_id):
             yield from found
@@ -139,9 +151,9 @@ class CopyChecks:
         """Yield where a file says other things of itself than the catalog."""
         segment = placed.segment
         if not facts.schema.equals(form.layout.schema):
-            rows = self._right_schema(placed, facts)
+            right = self._correction(placed, copy, self._right_schema(placed, facts))
             what = f"{copy.location} has other columns than schema {segment.schema_id}, which the catalog gives it"
-            yield self._finding("misregistered", placed, copy, what, rows.outlook if rows else WAYS_OUT, rows)
+            yield self._finding("misregistered", placed, copy, what, *right)
         wrong: list[tuple[str, Any]] = []
         if facts.partition.trade_date != segment.partition.trade_date:
             from quantstore.catalog.snapshots import to_days
@@ -150,26 +162,53 @@ class CopyChecks:
         if not facts.is_mixed and facts.partition.asset_class != segment.partition.asset_class:
             wrong.append(("asset_class", facts.partition.asset_class))
         if wrong:
-            rows = CorrectRows(
-                self._grounds, tuple(("segments", "segment_id", segment.segment_id, *one) for one in wrong)
-            )
+            corrections = tuple(("segments", "segment_id", segment.segment_id, *one) for one in wrong)
             what = f"{copy.location} says that it holds {facts.partition}"
-            yield self._finding("misregistered", placed, copy, what, rows.outlook, rows)
+            yield self._finding("misregistered", placed, copy, what, *self._correction(placed, copy, corrections))
 
-    def _right_schema(self, placed: PlacedSegment, facts: FileFacts) -> CorrectRows | None:
-        """Return the correction to the one schema of the table that a file has, or None."""
+    def _correction(
+        self, placed: PlacedSegment, copy: Copy, corrections: tuple[Correction, ...]
+    ) -> tuple[str, CorrectRows | None]:
+        """Return what corrects a segment's facts by one of its copies, for people, and that.
+
+        Only the one primary copy says what is right: any other may be the copy of another segment, whose number is
+        wrong, and the last to have that one's rows.
+        """
+        if not corrections:
+            return WAYS_OUT, None
+        primaries = [one.copy_id for one in placed.copies if one.role is Role.PRIMARY]
+        if primaries != [copy.copy_id]:
+            return DISAGREE, None
+        rows = CorrectRows(self._grounds, corrections)
+        return rows.outlook, rows
+
+    def _differing(self, placed: PlacedSegment, copy: Copy, table: pa.Table, *, is_proven: bool) -> Finding | None:
+        """Return that a copy has other rows than the one of its segment that was read before it, or None."""
+        whole = [one for one in placed.copies if one.subset is None]
+        if copy.subset is not None or len(whole) < 2:
+            return None
+        number, own = placed.segment.segment_id, column_proofs(table)
+        before, self._twin = self._twin, _Twin(number, copy, own, is_proven)
+        if before is None or before.segment_id != number or before.proofs == own:
+            return None
+        self._twin = before
+        what = f"{copy.location} has other rows than the copy in {before.copy.tier.value} ({before.copy.location})"
+        if copy.role is not Role.SHADOW or is_proven or not before.is_proven:
+            return self._finding("corrupt", placed, copy, what, DISAGREE)
+        mend = Restore(self._grounds, placed, copy, is_readable=True, wrong=own)
+        return self._finding("corrupt", placed, copy, what, *mend.outlook(WAYS_OUT))
+
+    def _right_schema(self, placed: PlacedSegment, facts: FileFacts) -> tuple[Correction, ...]:
+        """Return the correction to the one schema of the table that a file has, or none."""
         segment, fitting = placed.segment, []
         for schema_id, table_id in self._grounds.state.schemas.items():
             if table_id == segment.table_id:
                 try:
                     if self._grounds.form(schema_id).layout.schema.equals(facts.schema):
                         fitting.append(schema_id)
-                except _READING:
+                except UNREADABLE:
                     continue
-        if not fitting:
-            return None
-        right = ("segments", "segment_id", segment.segment_id, "schema_id", max(fitting))
-        return CorrectRows(self._grounds, (right,))
+        return (("segments", "segment_id", segment.segment_id, "schema_id", max(fitting)),) if fitting else ()
 
     def _of_rows(
         self, placed: PlacedSegment, copy: Copy, form: TableForm, table: pa.Table, receipt: Receipt | None
@@ -186,8 +225,13 @@ class CopyChecks:
             return
         wrong_version = self._wrong_versions(placed, copy, table)
         if wrong_version:
-            mend = Restore(self._grounds, placed, copy, is_readable=True)
-            yield self._finding("misregistered", placed, copy, wrong_version, *mend.outlook(WAYS_OUT))
+            mend = Restore(self._grounds, placed, copy, is_readable=True, wrong=column_proofs(table))
+            told = (DISAGREE, None) if is_proven else mend.outlook(WAYS_OUT)  # rows that are proven are right
+            yield self._finding("misregistered", placed, copy, wrong_version, *told)
+            return
+        differing = self._differing(placed, copy, table, is_proven=is_proven)
+        if differing is not None:
+            yield differing
             return
         if copy.subset is not None:
             if not _is_subset(copy.subset, found):
@@ -195,9 +239,9 @@ class CopyChecks:
                 what = f"rows read are {found}, recorded are {copy.subset}"
                 yield self._finding("corrupt", placed, copy, what, *mend.outlook(WAYS_OUT))
         elif found != placed.segment.stats:
-            rows = None if found is None else CorrectRows(self._grounds, mended_statistics(placed.segment, found))
+            corrections = () if found is None else mended_statistics(placed.segment, found)
             what = f"rows read are {found}, recorded are {placed.segment.stats}"
-            yield self._finding("misregistered", placed, copy, what, rows.outlook if rows else WAYS_OUT, rows)
+            yield self._finding("misregistered", placed, copy, what, *self._correction(placed, copy, corrections))
         if table.num_rows and not is_in_store_order(table, form.layout, store.capabilities.order):
             mend = Restore(self._grounds, placed, copy, is_readable=True)
             yield self._finding("corrupt", placed, copy, "rows are out of order", *mend.outlook(WAYS_OUT))

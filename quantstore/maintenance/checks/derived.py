@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from quantstore.catalog.inspection import journal_problems
+from quantstore.catalog.inspection import REBUILD, journal_problems
 from quantstore.maintenance.mends import Remake
 from quantstore.maintenance.problems import Finding, Problem
+from quantstore.maintenance.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,14 @@ class Published(Protocol):
 
 def derived_data(grounds: Grounds, publisher: Published, cache: DiskCache, *, deep: bool) -> Iterator[Finding]:
     """Yield what is derived and wrong; all of it can be made anew."""
-    for table, what in publisher.differences(deep=deep):
+    try:
+        differences = publisher.differences(deep=deep)
+    except UNREADABLE as error:
+        differences = []
+        message = f"what is published cannot be looked up ({error})"
+        remedy = f"Reads of the store do not use it. Mend the catalog: {REBUILD}."
+        yield Finding(Problem("derived", "", "", "", "", message, remedy))
+    for table, what in differences:
         mend = Remake(partial(publisher.remake, table, grounds.lost.take), "published it anew")
         message = f"table {table!r} as it is published: {what}"
         remedy = "Reads of the store do not use it. fsck(repair=True) publishes it anew."

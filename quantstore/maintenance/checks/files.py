@@ -33,10 +33,12 @@ def unknown_files(grounds: Grounds, listed: Listed) -> Iterator[Finding]:
     known_attempts = set(catalog.attempts.states())
     known = catalog.garbage.locations()
     names = {file_id(location) for _, location in known}
+    own = {store.name for store in grounds.stores.values()}
+    misnamed = {location for store, location in known if store not in own}
     for tier, stored in listed:
         place = (grounds.stores[tier].name, stored.location)
-        if place in known:
-            continue
+        if place in known or stored.location in misnamed:
+            continue  # of the latter the store on record is wrong, which is told
         is_moved = file_id(stored.location) in names
         if attempt_of(stored.location) in known_attempts and not is_moved:
             continue  # under way, or for a sweep to delete

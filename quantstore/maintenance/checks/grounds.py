@@ -76,17 +76,26 @@ class Grounds:
         return "" if table_id is None else self.state.names.get(table_id, f"number {table_id}")
 
     def path(self, tier: Tier, location: str) -> Path | None:
-        """Return where a location is in the file system; None where its store keeps no files."""
+        """Return where a location is in the file system; None where its store keeps no files.
+
+        None, too, for what a damaged catalog calls a location and is no place of a file below the store's folder: a
+        repair must never touch what lies elsewhere.
+        """
         root = getattr(self.stores[tier], "root", None)
-        return None if root is None else Path(root).absolute() / location
+        if root is None or not isinstance(location, str) or "\0" in location:
+            return None
+        if not {"", ".", ".."}.isdisjoint(location.split("/")):
+            return None
+        path = Path(root).absolute() / location
+        return None if path.is_dir() else path
 
     def size_of(self, tier: Tier, location: str) -> int | None:
         """Return the size of what is in a place; None where nothing is."""
         path = self.path(tier, location)
-        if path is None:
+        if getattr(self.stores[tier], "root", None) is None:
             return next((one.size_bytes for one in self.stores[tier].list() if one.location == location), None)
         try:
-            return path.stat().st_size if path.is_file() else None
+            return path.stat().st_size if path is not None and path.is_file() else None
         except OSError:
             return None
 
