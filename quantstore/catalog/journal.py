@@ -296,11 +296,11 @@ def _last(descriptor: int) -> _Last | None:
 
 
 def stand_of(driver: sqlite3.Connection) -> tuple[int, int]:
-    """Return the epoch and the number that a catalog has come to; zeros where it has no journal."""
+    """Return the epoch and the number that a catalog has come to; zeros where it has no journal, or cannot tell."""
     found = driver.execute(_FIND).fetchone()
-    if found is None:
-        return 0, 0
-    epoch, _, number = str(found[0]).partition(":")
+    epoch, _, number = str(found[0]).partition(":") if found is not None else ("", "", "")
+    if not (epoch.isdecimal() and number.isdecimal()):
+        return 0, 0  # damaged: a new epoch begins, as where there is none
     return int(epoch), int(number)
 
 

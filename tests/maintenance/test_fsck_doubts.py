@@ -205,3 +205,13 @@ def test_values_that_make_no_sense_end_in_a_report(place, capsys, what, repair):
     assert code == (0 if report["ok"] else 1)
     assert report["problems"] or report["repairs"]
     assert {"ok", "copies", "size_bytes", "receipts", "orphans", "deep", "repairs", "problems"} == set(report)
+
+
+@pytest.mark.parametrize("value", ["", "9", "{", "1:x"])
+def test_a_store_whose_journal_cannot_tell_where_it_is_opens_and_begins_a_new_one(place, value):
+    place.sql("UPDATE settings SET value = ? WHERE name = 'journal'", value)
+    with place.open(read_only=True) as store:
+        assert store.audit().copies
+    assert repaired(place).ok
+    assert place.read().equals(place.answer)
+    assert ":" in place.sql("SELECT value FROM settings WHERE name = 'journal'")[0][0]
