@@ -87,7 +87,7 @@ def _from_file(path: Path, profile: str | None) -> Settings:
         raise NotFoundError(f"There is no settings file {path}; write one or open a folder.")
     try:
         content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} is not valid TOML: {error}") from error
     section = content.get("store", {})
     if profile is not None:

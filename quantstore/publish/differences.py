@@ -83,7 +83,8 @@ def _of_table(table: Table, projection: Projection, known: PublishedTable, *, de
         absent, strange = len(wanted.files.keys() - listed), len(listed - wanted.files.keys())
         return f"of its files {absent} are missing and {strange} are none of the cold tier's"
     hint = Path(table.metadata_location).with_name(HINT)
-    if hint.read_text() != Path(table.metadata_location).name.removesuffix(".metadata.json"):
+    wanted_hint = Path(table.metadata_location).name.removesuffix(".metadata.json")
+    if hint.read_bytes() != wanted_hint.encode():
         return "the hint for readers of its folder points elsewhere"
     return _of_files(entries, projection, known.table.table_id) if deep else None
 

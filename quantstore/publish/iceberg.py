@@ -156,7 +156,7 @@ class Lakehouse:
         hint = metadata.with_name(HINT)
         wanted = metadata.name.removesuffix(".metadata.json")
         with suppress(FileNotFoundError):
-            if hint.read_text() == wanted:
+            if hint.read_bytes() == wanted.encode():
                 return
         temporary = metadata.with_name(f"{HINT}.{uuid4().hex}.tmp")
         temporary.write_text(wanted)

@@ -296,5 +296,5 @@ def _newest_metadata(location: str) -> str:
     folder = Path(location) / "metadata"
     try:
         return str(folder / f"{(folder / 'version-hint.text').read_text()}.metadata.json")
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""

@@ -104,6 +104,7 @@ HARMS = {
     "manifest cut short": ("**/*.avro", _garble),
     "hint gone": ("**/version-hint.text", Path.unlink),
     "hint elsewhere": ("**/version-hint.text", lambda path: path.write_text("v0")),
+    "hint garbage": ("**/version-hint.text", lambda path: path.write_bytes(b"\xff\xfe\x00")),
 }
 
 

@@ -364,7 +364,7 @@ def test_metadata_stays_short(store):
     assert_published(store)
 
 
-@pytest.mark.parametrize("damage", ["metadata", "manifest", "list", "row", "hint", "folder", "catalog"])
+@pytest.mark.parametrize("damage", ["metadata", "manifest", "list", "row", "hint", "garbage", "folder", "catalog"])
 def test_whatever_happened_to_it_publishing_makes_it_right(store, damage):
     store.write(rows(0, 100), "trades", "cold")
     (done,) = store.publish()
@@ -382,6 +382,8 @@ def test_whatever_happened_to_it_publishing_makes_it_right(store, damage):
         connection.close()
     elif damage == "hint":
         (folder / "metadata" / "version-hint.text").unlink()
+    elif damage == "garbage":
+        (folder / "metadata" / "version-hint.text").write_bytes(b"\xff\xfe\x00")
     elif damage == "folder":
         subprocess.run(["rm", "-r", str(folder)], check=True)
     else:

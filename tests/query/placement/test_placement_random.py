@@ -24,7 +24,7 @@ from random_worlds import SYMBOLS, make_world
 
 CASES = 52
 """For each world."""
-WORLDS = range(int(os.environ.get("QUANTSTORE_PLACEMENT_WORLDS", "12")))
+WORLDS = range(int(os.environ.get("QUANTSTORE_PLACEMENT_WORLDS", "20")))
 SEEDS = [int(os.environ["QUANTSTORE_PLACEMENT_WORLD"])] if "QUANTSTORE_PLACEMENT_WORLD" in os.environ else WORLDS
 DIGESTS = Path(__file__).parent / "digests.json"
 FEATURES = {
