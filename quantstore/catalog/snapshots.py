@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from sqlalchemy import BigInteger, BindParameter, ColumnElement, Connection, and
 from quantstore.catalog import schema
 from quantstore.catalog.records import Change, Snapshot, TableRecord
 from quantstore.core.table import Grain, TableSchema, TableSpec
+from quantstore.errors import IntegrityError
 
 EPOCH = date(1970, 1, 1)
 
@@ -106,7 +109,18 @@ def _record(connection: Connection, row: Any, version: int | None) -> TableRecor
     found = newest_schema(connection, row.table_id, version)
     return TableRecord(
         table_id=row.table_id,
-        spec=TableSpec(
+        spec=_spec(row),
+        schema_id=found[0] if found else None,
+        schema=found[1] if found else None,
+        created_version=row.created_version,
+        changed_version=_changed(connection, row, version),
+        is_written=row.is_written,
+    )
+
+
+def _spec(row: Any) -> TableSpec:
+    with _making_sense(row.called):
+        return TableSpec(
             name=row.called,
             time=row.time,
             symbol=row.symbol,
@@ -114,13 +128,19 @@ def _record(connection: Connection, row: Any, version: int | None) -> TableRecor
             calendar=row.calendar,
             grain=Grain(row.grain),
             asset_class=row.asset_class,
-        ),
-        schema_id=found[0] if found else None,
-        schema=found[1] if found else None,
-        created_version=row.created_version,
-        changed_version=_changed(connection, row, version),
-        is_written=row.is_written,
-    )
+        )
+
+
+@contextmanager
+def _making_sense(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise IntegrityError(
+            f"The catalog is damaged: what it says of table {name!r} makes no sense ({error}). fsck() tells more, and "
+            "rebuild() makes the catalog anew.",
+            table=name,
+        ) from error
 
 
 def _is_named(version: int | BindParameter[int]) -> ColumnElement[bool]:
@@ -146,8 +166,9 @@ def newest_schema(connection: Connection, table_id: int, version: int | None) ->
     row = connection.execute(query, {"table_id": table_id, "version": version}).one_or_none()
     if row is None:
         return None
-    columns = tuple((name, kind) for name, kind in json.loads(row.columns))
-    return row.schema_id, TableSchema(row.arrow, columns, tuple(json.loads(row.hidden)), json.loads(row.frame))
+    with _making_sense(f"number {table_id}"):
+        columns = tuple((name, kind) for name, kind in json.loads(row.columns))
+        return row.schema_id, TableSchema(row.arrow, columns, tuple(json.loads(row.hidden)), json.loads(row.frame))
 
 
 CHANGE_COLUMNS = (

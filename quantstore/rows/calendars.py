@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from quantstore.core.names import nearest
 from quantstore.core.render import counted
-from quantstore.errors import InvalidInputError, MissingDependencyError
+from quantstore.errors import InvalidInputError, MissingDependencyError, UnsupportedError
 from quantstore.rows.times import Int64s, as_numpy, time_ns
 
 if TYPE_CHECKING:
@@ -138,7 +138,14 @@ def _sessions(calendar: str, first_year: int | None) -> Sessions:
     library = _library()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # what it asks of pandas is its own affair
-        known = library.get_calendar(calendar)
+        try:
+            known = library.get_calendar(calendar)
+        except library.errors.InvalidCalendarName:
+            raise UnsupportedError(
+                f"exchange_calendars {library.__version__} does not know the calendar {calendar!r}; install a version "
+                "that does, or run fsck() if the table was never given it.",
+                calendar=calendar,
+            ) from None
         if first_year is not None:
             known = _longer(library, known, calendar, first_year)
         starts, ends = np.asarray(known.opens_nanos, np.int64), np.asarray(known.closes_nanos, np.int64)

@@ -99,12 +99,23 @@ def known_form(record: TableRecord, schema: TableSchema | None = None) -> TableF
         raise InvalidInputError(f"Table {record.name!r} has no columns yet; write to it first.", table=record.name)
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(stored.arrow))
+        _check_agreement(record.spec, schema, stored)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise IntegrityError(
             f"The catalog is damaged: the columns of table {record.name!r} make no sense ({error}). fsck() tells more.",
             table=record.name,
         ) from error
     return TableForm(record.spec, schema, stored.hidden, stored.frame)
+
+
+def _check_agreement(spec: TableSpec, schema: pa.Schema, stored: TableSchema) -> None:
+    """Raise ValueError where what the catalog says of a table's columns contradicts itself."""
+    names = schema.names
+    if names != [*(name for name, _ in stored.columns), *stored.hidden]:
+        raise ValueError("two lists of them differ")
+    named = {spec.time, *spec.key} | ({spec.symbol} if spec.symbol else set())
+    if strange := sorted(named.difference(names)):
+        raise ValueError(f"there is no column {strange[0]!r}")
 
 
 def new_form(name: str, schema: pa.Schema, wishes: Wishes, frame: dict[str, Any]) -> TableForm:
