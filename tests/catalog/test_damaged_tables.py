@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -22,12 +24,18 @@ def changed(place, statement: str, *values: object) -> None:
         assert connection.execute(statement, values).rowcount == 1
 
 
-@pytest.fixture
-def place(tmp_path):
-    with qs.open(tmp_path / "store") as store:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole") / "store"
+    with qs.open(root) as store:
         store.write(rows(2), "trades", "hot")
         store.write(rows(3), "trades", "cold")
-    return tmp_path / "store"
+    return root
+
+
+@pytest.fixture
+def place(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "store"))
 
 
 VERBS = {
