@@ -26,7 +26,7 @@ from quantstore.catalog.marks import Marks
 from quantstore.catalog.moves import Moves
 from quantstore.catalog.pins import Pins
 from quantstore.catalog.publications import Publications
-from quantstore.catalog.receipts import receipt_columns
+from quantstore.catalog.receipts import receipt_of
 from quantstore.catalog.records import Change, Receipt, Snapshot, TableRecord
 from quantstore.catalog.repairs import Repairs
 from quantstore.catalog.segments import EVERYTHING, SegmentFilter, count_segments, every_segment, find_segments
@@ -34,7 +34,7 @@ from quantstore.core.clock import Clock, SystemClock
 from quantstore.core.segment import PlacedSegment
 from quantstore.core.table import TableSchema
 from quantstore.core.tier import Tier
-from quantstore.errors import AccessDeniedError
+from quantstore.errors import AccessDeniedError, IntegrityError
 
 _REMEMBERED = 256
 _Found = TypeVar("_Found")
@@ -340,25 +340,12 @@ class Catalog:
             query = query.where(r.c.table_id == table_id)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(r.c.receipt_id.desc())).all()
-        return [
-            Receipt(
-                receipt_id=row.receipt_id,
-                table=row.table_name,
-                segment_id=row.segment_id,
-                copy_id=row.copy_id,
-                source=Tier(row.source),
-                destination=Tier(row.destination),
-                rows=row.rows,
-                source_bytes=row.source_bytes,
-                destination_bytes=row.destination_bytes,
-                min_ns=row.min_ns,
-                max_ns=row.max_ns,
-                columns=receipt_columns(row.columns),
-                moved_ns=row.moved_ns,
-                author=row.author,
-            )
-            for row in rows
-        ]
+        try:
+            return [receipt_of(row, row.table_name) for row in rows]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise IntegrityError(
+                f"The catalog is damaged: a receipt makes no sense ({error}). fsck() tells which."
+            ) from error
 
     def inspect(self, store_names: dict[Tier, str]) -> State:
         """Return everything the catalog says, row by row, and where it contradicts itself.

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from quantstore.catalog import invariants, journal_files, schema
 from quantstore.catalog.database import Database
-from quantstore.catalog.receipts import receipt_columns
+from quantstore.catalog.receipts import receipt_of
 from quantstore.catalog.records import Receipt
 from quantstore.catalog.segments import copy_of, segment_of, span_class
 from quantstore.core.segment import Copy, PlacedSegment, Segment
@@ -225,22 +225,7 @@ def _misread(segment: Segment, row: Any, error: Exception, store_names: dict[Tie
 def _note_receipts(connection: Connection, state: State) -> None:
     for row in connection.execute(select(schema.receipts)):
         try:
-            receipt = Receipt(
-                receipt_id=row.receipt_id,
-                table=state.names.get(row.table_id, ""),
-                segment_id=row.segment_id,
-                copy_id=row.copy_id,
-                source=Tier(row.source),
-                destination=Tier(row.destination),
-                rows=row.rows,
-                source_bytes=row.source_bytes,
-                destination_bytes=row.destination_bytes,
-                min_ns=row.min_ns,
-                max_ns=row.max_ns,
-                columns=receipt_columns(row.columns),
-                moved_ns=row.moved_ns,
-                author=row.author,
-            )
+            receipt = receipt_of(row, state.names.get(row.table_id, ""))
         except _PARSING as error:
             what = f"receipt {row.receipt_id} cannot be understood ({error})"
             state.flaws.append(Flaw("catalog", what, row.table_id, row.segment_id, row.copy_id))

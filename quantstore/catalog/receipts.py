@@ -12,12 +12,12 @@ from quantstore.catalog import schema
 from quantstore.catalog.inserts import new_key
 from quantstore.catalog.records import Attempt, ColumnProof, Receipt, TableRecord
 from quantstore.core.process import author
+from quantstore.core.tier import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from quantstore.core.segment import NewCopy, SegmentStats
-    from quantstore.core.tier import Tier
 
 
 def insert_receipt(
@@ -67,6 +67,25 @@ def insert_receipt(
     )
 
 
-def receipt_columns(text: str) -> dict[str, ColumnProof]:
-    """Return the fingerprints kept in a receipt's `columns`."""
-    return {name: ColumnProof(**proof) for name, proof in json.loads(text).items()}
+def receipt_of(row: Any, table: str) -> Receipt:
+    """Return the receipt in a row of the catalog.
+
+    Raises:
+        ValueError: It makes no sense; TypeError, KeyError or AttributeError where its columns do not.
+    """
+    return Receipt(
+        receipt_id=row.receipt_id,
+        table=table,
+        segment_id=row.segment_id,
+        copy_id=row.copy_id,
+        source=Tier(row.source),
+        destination=Tier(row.destination),
+        rows=row.rows,
+        source_bytes=row.source_bytes,
+        destination_bytes=row.destination_bytes,
+        min_ns=row.min_ns,
+        max_ns=row.max_ns,
+        columns={name: ColumnProof(**proof) for name, proof in json.loads(row.columns).items()},
+        moved_ns=row.moved_ns,
+        author=row.author,
+    )

@@ -88,3 +88,13 @@ def test_a_calendar_that_the_library_does_not_know_is_named(place):
         with pytest.raises(UnsupportedError, match="'CNE'"):
             store.write(rows(4), "trades")
         assert len(store.read("trades")) == 4
+
+
+def test_a_receipt_that_makes_no_sense_is_told(place):
+    with qs.open(place) as store:
+        store.migrate("trades", "hot", "warm")
+    changed(place, "UPDATE receipts SET source = ?", "het")
+    with qs.open(place) as store:
+        with pytest.raises(IntegrityError, match="a receipt makes no sense"):
+            store.metadata_catalog.receipts()
+        assert not store.audit().ok
